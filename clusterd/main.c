@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* clusterd's command line; see clusterd(8). */
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "clusterd/daemon.h"
+#include "clusterd/log.h"
+
+#define EXIT_USAGE 2
+
+struct options {
+	const char *config_file, *state_dir;
+	bool foreground, check, verbose;
+};
+
+static void usage(FILE *file)
+{
+	fputs("usage: clusterd [-f] [-v] [-c FILE] [-s STATEDIR]\n"
+	      "       clusterd -n [-v] [-c FILE]\n"
+	      "  -f  stay in the foreground, log to standard error\n"
+	      "  -c  the config file (default " SYSCONFDIR "/clusterd/clusterd.conf)\n"
+	      "  -s  the state folder (default " LOCALSTATEDIR "/lib/clusterd)\n"
+	      "  -n  check the config and exit; with -v print it in canonical form\n"
+	      "  -v  log more\n"
+	      "  -V  print the version\n",
+	        file);
+}
+
+/* -1: go on; else the exit status. */
+static int read_options(int argc, char **argv, struct options *options)
+{
+	static const struct option longs[] = {
+	        {"help", no_argument, NULL, 'h'},
+	        {"version", no_argument, NULL, 'V'},
+	        {0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "fc:s:nvhV", longs, NULL)) != -1) {
+		switch (option) {
+		case 'f': options->foreground = true; break;
+		case 'c': options->config_file = optarg; break;
+		case 's': options->state_dir = optarg; break;
+		case 'n': options->check = true; break;
+		case 'v': options->verbose = true; break;
+		case 'h': usage(stdout); return 0;
+		case 'V': puts("clusterd " PACKAGE_VERSION); return 0;
+		default: usage(stderr); return EXIT_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "clusterd: unexpected argument \"%s\"\n", argv[optind]);
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	return -1;
+}
+
+static int check(const struct options *options, const struct config *config)
+{
+	char *text;
+
+	if (!options->verbose) {
+		printf("%s: fine: %u nodes, %u groups\n", options->config_file,
+		        config->core.n_nodes, config->core.n_groups);
+		return 0;
+	}
+	text = config_print(config);
+	if (!text)
+		return 1;
+	fputs(text, stdout);
+	free(text);
+	return 0;
+}
+
+/* As corosync does: a busy machine must not delay a takeover. Children start as ordinary processes;
+ * each of them needs two descriptors. */
+static void claim_resources(void)
+{
+	struct sched_param param = { .sched_priority = sched_get_priority_min(SCHED_RR) };
+	struct rlimit files;
+
+	if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param) < 0)
+		log_info("no real-time priority: %s; takeovers may be slower under load",
+			strerror(errno));
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = {
+	        .config_file = SYSCONFDIR "/clusterd/clusterd.conf",
+	        .state_dir = LOCALSTATEDIR "/lib/clusterd",
+	};
+	struct config_report report = {0};
+	struct config *config;
+	int rc = read_options(argc, argv, &options);
+
+	if (rc >= 0)
+		return rc;
+	report.file = options.config_file;
+	rc = config_load(options.config_file, &config, &report);
+	if (report.text)
+		fputs(report.text, stderr);
+	config_report_fini(&report);
+	if (rc < 0)
+		return EXIT_USAGE;
+	if (options.check) {
+		rc = check(&options, config);
+		config_free(config);
+		return rc;
+	}
+	if (geteuid() != 0) {
+		fputs("clusterd: must be run as root\n", stderr);
+		config_free(config);
+		return 1;
+	}
+	if (!options.foreground && daemon(0, 0) < 0) {
+		fprintf(stderr, "clusterd: cannot go to the background: %s\n", strerror(errno));
+		config_free(config);
+		return 1;
+	}
+	log_init("clusterd", options.foreground, options.verbose);
+	claim_resources();
+	rc = daemon_run(options.config_file, options.state_dir, config);
+	log_fini();
+	return rc;
+}

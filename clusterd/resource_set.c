@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The resources of this node, by group and place: hands the core's operations to their types and
+ * the types' results to the core. Every node has every resource, also those it does not hold.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clusterd/daemon.h"
+#include "clusterd/log.h"
+#include "resources/vip.h"
+
+enum op_kind { OP_NONE, OP_PROBING, OP_STARTING, OP_STOPPING };
+
+struct slot {
+	struct resource *res;
+	uint64_t op; /* of the operation under way */
+	enum op_kind kind;
+};
+
+struct slots {
+	uint32_t n;
+	struct slot *slots;
+	bool *found; /* by the probe */
+};
+
+struct resource_set {
+	struct daemon *daemon;
+	struct resource_host host;
+	uint64_t next_op;
+	uint32_t n_groups;
+	struct slots *groups;
+	uint32_t n_probes;
+	void (*probed)(struct daemon *daemon);
+};
+
+static struct slot *slot_of(struct resource_set *set, const struct resource *res)
+{
+	return &set->groups[res->group].slots[res->index];
+}
+
+static void probe_done(struct resource_set *set, struct resource *res, int rc, const char *text)
+{
+	if (rc < 0)
+		log_warning("resource %s: not known whether it runs here, so taken as running: %s",
+		        res->conf->name, text && text[0] ? text : strerror(-rc));
+	set->groups[res->group].found[res->index] = rc != PROBE_STOPPED;
+	if (--set->n_probes == 0)
+		set->probed(set->daemon);
+}
+
+static void on_done(void *ctx, struct resource *res, uint64_t op, int rc, const char *text)
+{
+	struct resource_set *set = ctx;
+	struct slot *slot = slot_of(set, res);
+	enum op_kind kind = slot->kind;
+	struct core_event event = {.type = CORE_EV_OP_DONE};
+
+	if (slot->op != op || kind == OP_NONE)
+		return;
+	slot->kind = OP_NONE;
+	if (kind == OP_PROBING) {
+		probe_done(set, res, rc, text);
+		return;
+	}
+	if (kind == OP_STOPPING && rc == 0)
+		set->groups[res->group].found[res->index] = false;
+	event.op_done.group = res->group;
+	event.op_done.resource = res->index;
+	event.op_done.op = kind == OP_STARTING ? CORE_OP_START : CORE_OP_STOP;
+	event.op_done.rc = rc;
+	if (kind == OP_STARTING && rc == 0) {
+		event.op_done.set_us = res->set_ns / 1000;
+		event.op_done.announced_us = res->announced_ns / 1000;
+	}
+	if (rc < 0 && (!text || !text[0]))
+		text = strerror(-rc);
+	daemon_queue(set->daemon, &event, text);
+}
+
+static void queue_verdict(struct resource_set *set, struct resource *res, enum core_event_type type,
+        bool unfit, const char *text)
+{
+	struct core_event event = {.type = type};
+
+	event.resource.group = res->group;
+	event.resource.resource = res->index;
+	event.resource.unfit = unfit;
+	daemon_queue(set->daemon, &event, text);
+}
+
+static void on_failed(void *ctx, struct resource *res, bool node_unfit, const char *text)
+{
+	queue_verdict(ctx, res, CORE_EV_RESOURCE_FAILED, node_unfit, text);
+}
+
+static void on_fit(void *ctx, struct resource *res)
+{
+	queue_verdict(ctx, res, CORE_EV_RESOURCE_FIT, false, NULL);
+}
+
+static void on_note(void *ctx, struct resource *res, const char *text)
+{
+	(void)ctx;
+	log_warning("resource %s: %s", res->conf->name, text);
+}
+
+static int slots_init(struct resource_set *set, struct slots *slots, uint32_t group,
+        const struct config_group *conf, uint32_t n)
+{
+	slots->n = n;
+	slots->slots = calloc(n ? n : 1, sizeof(*slots->slots));
+	slots->found = calloc(n ? n : 1, sizeof(*slots->found));
+	if (!slots->slots || !slots->found)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct config_resource *res = &conf->resources[i];
+		int rc = res->type->create(&set->host, res, &slots->slots[i].res);
+
+		if (rc < 0) {
+			log_error("resource %s: cannot be set up: %s", res->name, strerror(-rc));
+			return rc;
+		}
+		slots->slots[i].res->group = group;
+		slots->slots[i].res->index = i;
+	}
+	return 0;
+}
+
+static void slots_fini(struct slots *slots)
+{
+	for (uint32_t i = 0; slots->slots && i < slots->n; i++) {
+		if (slots->slots[i].res)
+			slots->slots[i].res->type->free(slots->slots[i].res);
+	}
+	free(slots->slots);
+	free(slots->found);
+	*slots = (struct slots){0};
+}
+
+int resource_set_new(struct daemon *daemon, struct resource_set **ret_set)
+{
+	const struct config *config = daemon->config;
+	struct resource_set *set = calloc(1, sizeof(*set));
+	int rc;
+
+	if (!set)
+		return -ENOMEM;
+	set->daemon = daemon;
+	set->host = (struct resource_host){
+	        .loop = daemon->loop,
+	        .runner = daemon->runner,
+	        .ctx = set,
+	        .done = on_done,
+	        .failed = on_failed,
+	        .fit = on_fit,
+	        .note = on_note,
+	};
+	rc = vip_engine_new(daemon->loop, &set->host.vips);
+	if (rc < 0)
+		goto fail;
+	set->n_groups = config->core.n_groups;
+	set->groups = calloc(set->n_groups ? set->n_groups : 1, sizeof(*set->groups));
+	rc = set->groups ? 0 : -ENOMEM;
+	for (uint32_t i = 0; rc == 0 && i < set->n_groups; i++)
+		rc = slots_init(set, &set->groups[i], i, &config->groups[i],
+		        config->core.groups[i].n_resources);
+	if (rc < 0)
+		goto fail;
+	*ret_set = set;
+	return 0;
+
+fail:
+	resource_set_free(set);
+	return rc;
+}
+
+void resource_set_free(struct resource_set *set)
+{
+	if (!set)
+		return;
+	for (uint32_t i = 0; set->groups && i < set->n_groups; i++)
+		slots_fini(&set->groups[i]);
+	free(set->groups);
+	vip_engine_free(set->host.vips);
+	free(set);
+}
+
+void resource_set_probe(struct resource_set *set, void (*fn)(struct daemon *daemon))
+{
+	set->probed = fn;
+	set->n_probes = 1; /* held until all have been asked */
+	for (uint32_t i = 0; i < set->n_groups; i++) {
+		for (uint32_t j = 0; j < set->groups[i].n; j++) {
+			struct slot *slot = &set->groups[i].slots[j];
+
+			set->n_probes++;
+			slot->op = ++set->next_op;
+			slot->kind = OP_PROBING;
+			slot->res->type->probe(slot->res, slot->op);
+		}
+	}
+	if (--set->n_probes == 0)
+		fn(set->daemon);
+}
+
+bool resource_set_is_busy(const struct resource_set *set)
+{
+	for (uint32_t i = 0; i < set->n_groups; i++) {
+		for (uint32_t j = 0; j < set->groups[i].n; j++) {
+			if (set->groups[i].slots[j].kind != OP_NONE)
+				return true;
+		}
+	}
+	return false;
+}
+
+const bool *resource_set_found(const struct resource_set *set, uint32_t group)
+{
+	return set->groups[group].found;
+}
+
+void resource_set_op(struct resource_set *set, enum core_op op, uint32_t group, uint32_t resource)
+{
+	struct slot *slot = &set->groups[group].slots[resource];
+	const struct resource_type *type = slot->res->type;
+
+	switch (op) {
+	case CORE_OP_START:
+	case CORE_OP_STOP:
+		slot->op = ++set->next_op;
+		slot->kind = op == CORE_OP_START ? OP_STARTING : OP_STOPPING;
+		if (op == CORE_OP_START)
+			type->start(slot->res, slot->op);
+		else
+			type->stop(slot->res, slot->op);
+		break;
+	case CORE_OP_CANCEL:
+		if (slot->kind != OP_NONE)
+			type->cancel(slot->res);
+		break;
+	case CORE_OP_ADOPT: type->adopt(slot->res); break;
+	}
+}
+
+/* Index of the group in `in` that is the same as group i of `of`, or UINT32_MAX. */
+static uint32_t same_group(const struct config *in, const struct config *of, uint32_t i)
+{
+	const struct core_group *group = &of->core.groups[i];
+
+	for (uint32_t j = 0; j < in->core.n_groups; j++) {
+		if (in->core.groups[j].digest == group->digest &&
+		        strcmp(in->core.groups[j].name, group->name) == 0)
+			return j;
+	}
+	return UINT32_MAX;
+}
+
+int resource_set_switch(
+        struct resource_set *set, const struct config *from, const struct config *to)
+{
+	uint32_t n = to->core.n_groups;
+	struct slots *groups = calloc(n ? n : 1, sizeof(*groups));
+	int rc = 0;
+
+	if (!groups)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t old = same_group(from, to, i);
+
+		if (old == UINT32_MAX)
+			continue;
+		groups[i] = set->groups[old];
+		set->groups[old] = (struct slots){0};
+		for (uint32_t j = 0; j < groups[i].n; j++) {
+			groups[i].slots[j].res->group = i;
+			groups[i].slots[j].res->conf = &to->groups[i].resources[j];
+		}
+	}
+	for (uint32_t i = 0; i < set->n_groups; i++)
+		slots_fini(&set->groups[i]);
+	free(set->groups);
+	set->groups = groups;
+	set->n_groups = n;
+	for (uint32_t i = 0; rc == 0 && i < n; i++) {
+		if (!groups[i].slots)
+			rc = slots_init(
+			        set, &groups[i], i, &to->groups[i], to->core.groups[i].n_resources);
+	}
+	return rc;
+}

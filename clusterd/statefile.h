@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Files in the state folder, written by a thread of its own: a slow or full disk never holds up
+ * the loop. What cannot be written is said once, and the cluster goes on without it.
+ */
+#ifndef CLUSTERD_STATEFILE_H
+#define CLUSTERD_STATEFILE_H
+
+#include <stddef.h>
+
+struct statefile;
+
+#define STATEFILE_JOBS_MAX 1024        /* beyond: further appends are dropped */
+#define STATEFILE_APPEND_MAX (1 << 20) /* a file is begun anew beyond, the old one kept as .1 */
+
+int statefile_new(const char *dir, struct statefile **ret_statefile);
+void statefile_free(struct statefile *statefile); /* writes what is waiting, up to 2 s */
+
+/* The whole file, atomically: a reader sees the old or the new one. */
+void statefile_replace(struct statefile *statefile, const char *name, const char *text);
+/* One line; text is without newline. */
+void statefile_append(struct statefile *statefile, const char *name, const char *text);
+/* malloc'd text, or NULL with errno. Reads at once: at start only. */
+char *statefile_read(const struct statefile *statefile, const char *name);
+
+#endif
