@@ -49,10 +49,10 @@ static void print_check(const char *cluster, const struct takeover_facts *facts)
 	size_t n_warnings = takeover_warnings(facts, warnings);
 	struct style style = style_get();
 
-	printf("%sCluster %s%s: %" PRId64 " nodes; corosync runs with token %" PRId64
+	printf("%sCluster %s%s: %" PRId64 " node%s; corosync runs with token %" PRId64
 	       " ms, consensus %" PRId64 " ms\n\n",
-	        style.bold, cluster, style.off, facts->n_nodes, facts->token_ms,
-	        facts->consensus_ms);
+	        style.bold, cluster, style.off, facts->n_nodes, facts->n_nodes == 1 ? "" : "s",
+	        facts->token_ms, facts->consensus_ms);
 	printf("When a node dies, its virtual IPs are back after %.2f to %.2f s:\n",
 	        (double)estimate.min_ms / 1000, (double)estimate.max_ms / 1000);
 	printf("  its token is missed        %5" PRId64 " to %5" PRId64 " ms\n",

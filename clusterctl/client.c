@@ -6,7 +6,6 @@
  * stopped, so the connection is made in its two asynchronous halves, and in between the socket's
  * owner is looked at: anybody may take the name while no daemon runs.
  */
-#define _GNU_SOURCE 1 /* struct ucred */
 
 #include "clusterctl/client.h"
 

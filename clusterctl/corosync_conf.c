@@ -6,7 +6,6 @@
  * is there whole or not at all, nothing is replaced unasked, and the key is never readable by
  * others.
  */
-#define _GNU_SOURCE 1 /* mkostemp, renameat2 */
 
 #include "clusterctl/clusterctl.h"
 

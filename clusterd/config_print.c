@@ -41,24 +41,18 @@ static void put_text(struct text *text, const char *s)
 	put(text, s, strlen(s));
 }
 
+/* Values hold no other control character than the tab (config_get_string). */
 static void put_quoted(struct text *text, const char *s)
 {
-	static const char from[] = "\"\\\n\r\t\f", to[] = "\"\\nrtf";
+	static const char from[] = "\"\\\t", to[] = "\"\\t";
 
 	put_text(text, "\"");
 	for (; *s; s++) {
 		const char *found = strchr(from, *s);
-		char escaped[8];
 
-		if (found) {
+		if (found)
 			put_text(text, "\\");
-			put(text, &to[found - from], 1);
-		} else if ((unsigned char)*s < 0x20 || *s == 0x7f) {
-			snprintf(escaped, sizeof(escaped), "\\x%02X", (unsigned)*s);
-			put_text(text, escaped);
-		} else {
-			put(text, s, 1);
-		}
+		put(text, found ? &to[found - from] : s, 1);
 	}
 	put_text(text, "\"");
 }

@@ -8,7 +8,6 @@
  * Called by daemon.c. The poll handlers carry no context in libqb, so the connections are watched
  * through libqb's default loop: a process has one loop and one control server.
  */
-#define _GNU_SOURCE 1 /* struct ucred */
 
 #include "clusterd/control.h"
 

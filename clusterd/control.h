@@ -21,14 +21,14 @@ struct control;
 /* request: a JSON object with a string "verb"; borrowed. The handler may answer from within. */
 typedef void (*control_fn)(void *ctx, uint64_t request_id, const json_t *request);
 
-/* 0 or -errno; -EADDRINUSE: another daemon serves this machine (or network namespace). The loop must
- * be the process's first, and outlive the server. */
+/* 0 or -errno; -EADDRINUSE: another daemon serves this machine (or network namespace). The loop
+ * must be the process's first, and outlive the server. */
 int control_new(struct loop *loop, control_fn fn, void *ctx, struct control **ret_control);
 void control_free(struct control *control);
 
 /* Takes over the reference of an object. Ignored if the client has gone. */
 void control_reply(struct control *control, uint64_t request_id, json_t *reply);
 void control_reply_error(
-	struct control *control, uint64_t request_id, const char *code, const char *text);
+        struct control *control, uint64_t request_id, const char *code, const char *text);
 
 #endif

@@ -226,6 +226,8 @@ void membership_on_deliver(cpg_handle_t handle, const struct cpg_name *group, ui
 	use = sender_delivered(m->sender, nodeid, pid, data, len, &reader);
 	if (use == FRAME_FOREIGN || use == FRAME_VERSION) {
 		stranger(m, nodeid, pid, use == FRAME_VERSION);
+	} else if (use == FRAME_GAP) {
+		lost(m, "corosync dropped a message of ours; see its log for what floods it");
 	} else if (use == FRAME_LEAVE) {
 		m->leave_now = true;
 	} else if (use == FRAME_MESSAGES && tracker_may_speak(&m->tracker, nodeid, pid)) {

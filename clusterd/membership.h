@@ -21,8 +21,8 @@
 struct loop;
 struct membership;
 
-#define MEMBERSHIP_UNCONFIRMED_MAX 32       /* own messages sent and not yet delivered back */
-#define MEMBERSHIP_QUEUE_MAX (16u << 20)    /* bytes waiting to be sent */
+#define MEMBERSHIP_UNCONFIRMED_MAX 32        /* own messages sent and not yet delivered back */
+#define MEMBERSHIP_QUEUE_MAX (16u << 20)     /* bytes waiting to be sent */
 #define MEMBERSHIP_MESSAGE_MAX (1000u << 10) /* one message */
 
 struct membership_member {
@@ -62,7 +62,7 @@ struct membership_facts {
 	uint32_t token_ms, consensus_ms; /* runtime.config.totem.* */
 	uint32_t token_retransmits, hold_ms;
 	uint32_t knet_ping_interval_ms, knet_ping_timeout_ms; /* of link 0; 0: not known */
-	bool two_node, secauth; /* secauth: traffic is encrypted */
+	bool two_node, secauth;                               /* secauth: traffic is encrypted */
 	uint32_t expected_votes;
 	uint32_t n_nodes;
 	struct membership_node nodes[CORE_MAX_NODES];
@@ -71,18 +71,18 @@ struct membership_facts {
 /* Connects to CPG, quorum, cmap and cfg, reads the facts. Nothing is joined yet. 0, or -errno with
  * reterr (CORE_TEXT_SIZE bytes) telling what to do; -EAGAIN: corosync is not (yet) running. */
 int membership_open(struct loop *loop, const struct membership_ops *ops, void *ctx,
-	struct membership **ret_membership, char *reterr);
+        struct membership **ret_membership, char *reterr);
 /* Joins the group "clusterd:<cluster>"; views follow. 0 or -errno. */
 int membership_join(struct membership *membership, char *reterr);
 void membership_close(struct membership *membership);
 
 const struct membership_facts *membership_facts(const struct membership *membership);
 
-/* Queues one message for ordered delivery to all, ourselves included. 0, -EMSGSIZE, or -ENOBUFS when
- * MEMBERSHIP_QUEUE_MAX is reached: the caller must leave and rejoin. */
+/* Queues one message for ordered delivery to all, ourselves included. 0, -EMSGSIZE, or -ENOBUFS
+ * when MEMBERSHIP_QUEUE_MAX is reached: the caller must leave and rejoin. */
 int membership_send(struct membership *membership, const void *data, size_t len);
 bool membership_is_idle(const struct membership *membership); /* all sent came back */
-void membership_leave(struct membership *membership); /* leaves the group in order */
+void membership_leave(struct membership *membership);         /* leaves the group in order */
 void membership_allow_shutdown(struct membership *membership);
 
 #endif

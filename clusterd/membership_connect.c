@@ -5,7 +5,6 @@
  * Invariant: no call here waits for a corosync that hangs, though libcorosync's own would: before
  * the first of them corosync is seen to answer. Called by membership.c.
  */
-#define _GNU_SOURCE /* struct ucred */
 #include "clusterd/membership_internal.h"
 
 #include <errno.h>

@@ -69,6 +69,7 @@ enum frame_use {
 	FRAME_MESSAGES, /* read them with frame_next */
 	FRAME_NOTHING,  /* the adapter's own business */
 	FRAME_LEAVE,    /* ours, and everything before it was confirmed: leave now */
+	FRAME_GAP,      /* ours, but one before it never came: corosync dropped it */
 	FRAME_FOREIGN,  /* of another program, or broken */
 	FRAME_VERSION,  /* of another version of this adapter */
 };

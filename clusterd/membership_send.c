@@ -2,18 +2,17 @@
 /*
  * Own messages: queued, packed into frames, sent, confirmed by self-delivery.
  *
- * Invariant: of our frames one at most is under way, and what is queued goes with the next; so the
- * order of the queue is the order of delivery whatever happens. corosync may lose a frame that it
- * took: a request that finds no room in totem's queue is dropped with a line in the log
- * (cs_ipcs_msg_process in exec/ipc_glue.c, v3.1.7), say because another program floods CPG with
- * large messages. A ring change loses nothing: what was queued waits for its end
- * (waiting_trans_ack in exec/totemsrp.c), IPC is closed meanwhile, and CPG is first in, first out
- * for one sender. Hence no guessing: when a frame stays away, a probe is sent after it, and the
- * probe that comes back alone proves that the frame was dropped; then, and only then, it is sent
- * again. Nothing is ever delivered twice.
+ * Invariant: at most MEMBERSHIP_UNCONFIRMED_MAX messages are under way, so a corosync that is
+ * stopped finds few requests unread (libqb spins at about 280); the rest waits here. Frames come
+ * back as they were sent, or we give up: a gap means that corosync dropped one.
  *
- * A corosync that is stopped finds one frame and PROBES_MAX probes at most, where libqb would spin
- * at about 280 unread requests. Called by membership.c.
+ * What is known of loss (exec/ of v3.1.7, and tried): a ring change loses nothing. What was queued
+ * waits for its end (waiting_trans_ack in totemsrp.c), IPC is closed meanwhile, and CPG is first
+ * in, first out for one sender. But a request that finds too little room in totem's queue is
+ * dropped with a line in corosync's log, though its sender was told CS_OK (cs_ipcs_msg_process in
+ * ipc_glue.c): seen with 1,047,552 bytes. The door is shut at 75 % of that queue of 4 MiB, so
+ * messages of up to MEMBERSHIP_MESSAGE_MAX always fit. Hence nothing is ever sent again, but the
+ * gap would be noticed. Called by membership.c.
  */
 #include "clusterd/membership_internal.h"
 
@@ -25,7 +24,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "clusterd/log.h"
 #include "clusterd/loop.h"
 
 #define FRAME_MAGIC 0x436c5564u /* "ClUd" */
@@ -33,11 +31,8 @@
 #define FRAME_SOFT_MAX (64u << 10) /* bytes; a larger message travels alone */
 #define RETRY_FIRST_NS 1000000     /* after TRY_AGAIN; doubles to */
 #define RETRY_MAX_NS 50000000
-#define PROBE_FIRST_NS 100000000 /* a frame is missed; doubles to */
-#define PROBE_MAX_NS 1600000000
-#define PROBES_MAX 8
 
-enum frame_kind { KIND_MESSAGES = 1, KIND_PROBE = 2, KIND_LEAVE = 3 };
+enum frame_kind { KIND_MESSAGES = 1, KIND_LEAVE = 2 };
 
 /* All little-endian. The lengths of the messages follow, 32 bit each, then the messages. */
 struct frame_header {
@@ -45,7 +40,7 @@ struct frame_header {
 	uint16_t version;
 	uint16_t kind;
 	uint64_t incarnation; /* of the sending process */
-	uint64_t seq;         /* of the frame; a probe: of the one that is missed */
+	uint64_t seq;         /* of the frame: 1, 2, 3 and so on */
 	uint32_t pid;
 	uint32_t count; /* messages */
 };
@@ -69,15 +64,15 @@ struct sender {
 	struct queued *head, **tail;
 	size_t bytes; /* of the queue, with its overhead */
 
-	uint64_t seq;    /* of the frame under way, or of the next one */
-	uint32_t n_sent; /* messages of the frame under way; 0: none is */
-	unsigned n_probes;
-	int64_t retry_ns, probe_ns;
-	struct loop_timer *flush_timer, *probe_timer;
+	struct queued *next;      /* the first one that was not sent yet; NULL: all were */
+	uint32_t n_sent;          /* messages under way: the first ones of the queue */
+	uint64_t next_seq;        /* of the next frame */
+	uint64_t unconfirmed_seq; /* of the oldest frame under way */
+	int64_t retry_ns;
+	struct loop_timer *flush_timer;
 };
 
 static void flush_arm(struct sender *sender, int64_t delay_ns);
-static void probe_arm(struct sender *sender);
 
 int sender_new(struct loop *loop, cpg_handle_t cpg, uint32_t own_nodeid,
         void (*failed)(void *ctx, cs_error_t err), void *ctx, struct sender **ret_sender)
@@ -97,7 +92,8 @@ int sender_new(struct loop *loop, cpg_handle_t cpg, uint32_t own_nodeid,
 	sender->own_pid = (uint32_t)getpid();
 	sender->tail = &sender->head;
 	sender->retry_ns = RETRY_FIRST_NS;
-	sender->probe_ns = PROBE_FIRST_NS;
+	sender->next_seq = 1;
+	sender->unconfirmed_seq = 1;
 	*ret_sender = sender;
 	return 0;
 }
@@ -109,6 +105,8 @@ static void queue_pop(struct sender *sender)
 	sender->head = first->next;
 	if (!sender->head)
 		sender->tail = &sender->head;
+	if (sender->next == first)
+		sender->next = first->next;
 	sender->bytes -= sizeof(*first) + first->len;
 	free(first);
 }
@@ -117,7 +115,6 @@ void sender_stop(struct sender *sender)
 {
 	sender->stopped = true;
 	loop_timer_del(sender->loop, &sender->flush_timer);
-	loop_timer_del(sender->loop, &sender->probe_timer);
 }
 
 void sender_free(struct sender *sender)
@@ -150,9 +147,10 @@ int sender_queue(struct sender *sender, const void *data, size_t len)
 	*sender->tail = entry;
 	sender->tail = &entry->next;
 	sender->bytes += sizeof(*entry) + len;
+	if (!sender->next)
+		sender->next = entry;
 	/* Not at once: what one step of the caller has to say goes as one frame. */
-	if (sender->n_sent == 0)
-		flush_arm(sender, 0);
+	flush_arm(sender, 0);
 	return 0;
 }
 
@@ -182,16 +180,16 @@ static cs_error_t frame_send(struct sender *sender, enum frame_kind kind)
 	        .version = htole16(FRAME_VERSION_NUMBER),
 	        .kind = htole16((uint16_t)kind),
 	        .incarnation = htole64(sender->incarnation),
-	        .seq = htole64(sender->seq),
+	        .seq = htole64(sender->next_seq),
 	        .pid = htole32(sender->own_pid)};
 	uint32_t lengths[MEMBERSHIP_UNCONFIRMED_MAX];
 	struct iovec iov[2 + MEMBERSHIP_UNCONFIRMED_MAX];
-	const struct queued *entry = kind == KIND_MESSAGES ? sender->head : NULL;
-	uint32_t count = 0;
+	const struct queued *entry = kind == KIND_MESSAGES ? sender->next : NULL;
+	uint32_t count = 0, room = MEMBERSHIP_UNCONFIRMED_MAX - sender->n_sent;
 	size_t bytes = 0;
 	cs_error_t err;
 
-	for (; entry && count < MEMBERSHIP_UNCONFIRMED_MAX; entry = entry->next) {
+	for (; entry && count < room; entry = entry->next) {
 		if (count > 0 && bytes + entry->len > FRAME_SOFT_MAX)
 			break;
 		bytes += entry->len;
@@ -203,8 +201,12 @@ static cs_error_t frame_send(struct sender *sender, enum frame_kind kind)
 	iov[0] = (struct iovec){&header, sizeof(header)};
 	iov[1] = (struct iovec){lengths, count * sizeof(lengths[0])};
 	err = cpg_mcast_joined(sender->cpg, CPG_TYPE_AGREED, iov, 2 + count);
-	if (err == CS_OK && kind == KIND_MESSAGES)
-		sender->n_sent = count;
+	if (err == CS_OK) {
+		sender->n_sent += count;
+		sender->next_seq++;
+		if (kind == KIND_MESSAGES)
+			sender->next = (struct queued *)(uintptr_t)entry;
+	}
 	return err;
 }
 
@@ -228,15 +230,16 @@ static bool sent_or_retry(struct sender *sender, cs_error_t err)
 
 void sender_flush(struct sender *sender)
 {
-	cs_error_t err;
+	cs_error_t err = CS_OK;
 
-	if (!sender->started || sender->stopped || sender->n_sent > 0 || sender->flush_timer)
+	if (!sender->started || sender->stopped || sender->flush_timer)
 		return;
-	if (sender->head) {
+	while (err == CS_OK && sender->next && sender->n_sent < MEMBERSHIP_UNCONFIRMED_MAX) {
 		err = frame_send(sender, KIND_MESSAGES);
-		if (sent_or_retry(sender, err) && err == CS_OK)
-			probe_arm(sender);
-	} else if (sender->leaving && !sender->leave_sent) {
+		if (!sent_or_retry(sender, err))
+			return;
+	}
+	if (err == CS_OK && sender->leaving && !sender->leave_sent && !sender->head) {
 		err = frame_send(sender, KIND_LEAVE);
 		sender->leave_sent = err == CS_OK;
 		(void)sent_or_retry(sender, err);
@@ -254,84 +257,29 @@ void sender_start(struct sender *sender)
 void sender_kick(struct sender *sender)
 {
 	sender->retry_ns = RETRY_FIRST_NS;
+	if (!sender->flush_timer)
+		return;
 	loop_timer_del(sender->loop, &sender->flush_timer);
-	if (sender->started && sender->n_sent == 0)
-		flush_arm(sender, 0);
+	flush_arm(sender, 0);
 }
 
 void sender_leave(struct sender *sender)
 {
 	sender->leaving = true;
 	sender->leave_sent = false;
-	if (sender->n_sent == 0)
-		flush_arm(sender, 0);
+	flush_arm(sender, 0);
 }
 
-static void probe_timer_fn(void *ctx)
+static enum frame_use own_delivered(
+        struct sender *sender, enum frame_kind kind, uint64_t seq, uint32_t count)
 {
-	struct sender *sender = ctx;
-	cs_error_t err;
-
-	if (sender->stopped || sender->n_sent == 0 || sender->n_probes >= PROBES_MAX)
-		return;
-	err = frame_send(sender, KIND_PROBE);
-	if (err == CS_OK) {
-		sender->n_probes++;
-		sender->probe_ns *= 2;
-		if (sender->probe_ns > PROBE_MAX_NS)
-			sender->probe_ns = PROBE_MAX_NS;
-	} else if (err != CS_ERR_TRY_AGAIN && err != CS_ERR_INTERRUPT) {
-		sender->failed(sender->ctx, err);
-		return;
-	}
-	probe_arm(sender);
-}
-
-static void probe_arm(struct sender *sender)
-{
-	loop_timer_del(sender->loop, &sender->probe_timer);
-	if (sender->stopped)
-		return;
-	if (loop_timer_add(sender->loop, sender->probe_ns, probe_timer_fn, sender,
-	            "membership probe", &sender->probe_timer) < 0)
-		abort();
-}
-
-/* The frame under way has come back, or is known to be lost. */
-static void frame_ended(struct sender *sender, bool confirmed)
-{
-	loop_timer_del(sender->loop, &sender->probe_timer);
-	sender->n_probes = 0;
-	sender->probe_ns = PROBE_FIRST_NS;
-	if (confirmed) {
-		for (; sender->n_sent > 0; sender->n_sent--)
-			queue_pop(sender);
-	}
-	sender->n_sent = 0;
-	/* Probes of this frame that are still under way must not speak for the next one. */
-	sender->seq++;
-}
-
-static enum frame_use own_delivered(struct sender *sender, enum frame_kind kind, uint64_t seq)
-{
-	switch (kind) {
-	case KIND_MESSAGES:
-		/* Any other number: we took it for lost. It counts all the same, as everywhere. */
-		if (sender->n_sent > 0 && seq == sender->seq)
-			frame_ended(sender, true);
-		else
-			log_error("corosync delivered a message that it seemed to have dropped");
-		return FRAME_MESSAGES;
-	case KIND_PROBE:
-		if (sender->n_sent > 0 && seq == sender->seq) {
-			log_warning("corosync dropped a message of ours (its send queue is full: "
-			            "who floods it?); sending it again");
-			frame_ended(sender, false);
-		}
-		return FRAME_NOTHING;
-	case KIND_LEAVE: return FRAME_LEAVE;
-	}
-	return FRAME_NOTHING;
+	if (seq != sender->unconfirmed_seq || count > sender->n_sent)
+		return FRAME_GAP;
+	sender->unconfirmed_seq++;
+	sender->n_sent -= count;
+	for (; count > 0; count--)
+		queue_pop(sender);
+	return kind == KIND_LEAVE ? FRAME_LEAVE : FRAME_MESSAGES;
 }
 
 /* Do the lengths add up to what follows them? */
@@ -384,7 +332,7 @@ enum frame_use sender_delivered(struct sender *sender, uint32_t nodeid, uint32_t
 	/* An earlier process with our pid. */
 	if (le64toh(header.incarnation) != sender->incarnation)
 		return FRAME_NOTHING;
-	return own_delivered(sender, kind, le64toh(header.seq));
+	return own_delivered(sender, kind, le64toh(header.seq), reader.left);
 }
 
 bool frame_next(struct frame_reader *reader, const void **ret_data, size_t *ret_len)

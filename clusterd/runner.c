@@ -7,7 +7,6 @@
  * gets exactly one result, unless it was forgotten, and is reaped however late it ends.
  * Called by resource types; children are told apart by their own watches, there is no SIGCHLD.
  */
-#define _GNU_SOURCE 1 /* pipe2, closefrom in posix_spawn */
 #include "clusterd/runner.h"
 
 #include <assert.h>

@@ -4,6 +4,10 @@
  *
  * Invariant: a socket is filtered before it is bound, so it never holds anything but claims. A
  * flood costs a bounded share of the loop: after a full turn the socket rests for a while.
+ *
+ * To close a bound packet socket costs some ten milliseconds (the kernel waits until no processor
+ * can be using it), and that just when an address is let go. So one that nobody needs is kept,
+ * deaf.
  */
 #include "resources/duplicate.h"
 
@@ -11,6 +15,7 @@
 #include <errno.h>
 #include <net/ethernet.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -22,6 +27,7 @@
 #include "clusterd/loop.h"
 
 #define DUPLICATES_FRAMES_PER_TURN 64
+#define DUPLICATES_DEAF_MAX 16 /* listeners kept without users */
 #define DUPLICATES_REST_NS (1000000000LL * DUPLICATES_FRAMES_PER_TURN / DUPLICATES_FRAMES_PER_S)
 
 /* Offsets from the network header. */
@@ -79,6 +85,32 @@ static const struct sock_filter na_filter[] = {
         RETURN(0),
 };
 
+static const struct sock_filter deaf_filter[] = {
+        RETURN(0),
+};
+
+/* The programs are the kernel's to read; its header lacks the const. */
+static int filter_set(int fd, const struct sock_filter *filter, size_t n)
+{
+	struct sock_fprog program = {(unsigned short)n, (struct sock_filter *)(uintptr_t)filter};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int filter_deaf(int fd)
+{
+	return filter_set(fd, deaf_filter, sizeof(deaf_filter) / sizeof(deaf_filter[0]));
+}
+
+static int filter_claims(int fd, uint8_t family)
+{
+	if (family == AF_INET)
+		return filter_set(fd, arp_filter, sizeof(arp_filter) / sizeof(arp_filter[0]));
+	return filter_set(fd, na_filter, sizeof(na_filter) / sizeof(na_filter[0]));
+}
+
 static void heard(
         struct listener *listener, const uint8_t *frame, size_t len, const struct sockaddr_ll *from)
 {
@@ -127,11 +159,6 @@ static void on_frames(void *ctx, int fd, int revents)
 
 static int listener_socket(int ifindex, uint8_t family)
 {
-	/* The programs are the kernel's to read; its header lacks the const. */
-	struct sock_fprog arp = {sizeof(arp_filter) / sizeof(arp_filter[0]),
-	        (struct sock_filter *)(uintptr_t)arp_filter};
-	struct sock_fprog na = {sizeof(na_filter) / sizeof(na_filter[0]),
-	        (struct sock_filter *)(uintptr_t)na_filter};
 	struct sockaddr_ll address = {.sll_family = AF_PACKET,
 	        .sll_protocol = htons(family == AF_INET ? ETHERTYPE_ARP : ETHERTYPE_IPV6),
 	        .sll_ifindex = ifindex};
@@ -140,10 +167,10 @@ static int listener_socket(int ifindex, uint8_t family)
 
 	if (fd < 0)
 		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, family == AF_INET ? &arp : &na,
-	            sizeof(arp)) < 0 ||
-	        bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+	rc = filter_claims(fd, family);
+	if (rc == 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		rc = -errno;
+	if (rc < 0) {
 		close(fd);
 		return rc;
 	}
@@ -171,14 +198,30 @@ static void listener_free(struct listener *listener)
 	free(listener);
 }
 
+/* Not for ever: the link may have gone, and another have got its number. */
+static bool listener_is_bound(const struct listener *listener)
+{
+	struct sockaddr_ll address;
+	socklen_t len = sizeof(address);
+
+	return getsockname(listener->fd, (struct sockaddr *)&address, &len) == 0 &&
+	       address.sll_ifindex == listener->ifindex;
+}
+
 int duplicates_watch(struct duplicates *duplicates, int ifindex, uint8_t family)
 {
 	struct listener *listener = listener_find(duplicates, ifindex, family);
 	int rc;
 
+	if (listener && listener->users == 0 && !listener_is_bound(listener)) {
+		listener_free(listener);
+		listener = NULL;
+	}
 	if (listener) {
-		listener->users++;
-		return 0;
+		rc = listener->users == 0 ? filter_claims(listener->fd, family) : 0;
+		if (rc == 0)
+			listener->users++;
+		return rc;
 	}
 	listener = calloc(1, sizeof(*listener));
 	if (!listener)
@@ -204,9 +247,14 @@ int duplicates_watch(struct duplicates *duplicates, int ifindex, uint8_t family)
 
 void duplicates_unwatch(struct duplicates *duplicates, int ifindex, uint8_t family)
 {
-	struct listener *listener = listener_find(duplicates, ifindex, family);
+	struct listener *listener = listener_find(duplicates, ifindex, family), *other;
+	unsigned n_deaf = 0;
 
-	if (listener && --listener->users == 0)
+	if (!listener || --listener->users > 0)
+		return;
+	LIST_FOREACH(other, &duplicates->listeners, link)
+	n_deaf += other->users == 0;
+	if (n_deaf > DUPLICATES_DEAF_MAX || filter_deaf(listener->fd) < 0)
 		listener_free(listener);
 }
 

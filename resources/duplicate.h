@@ -2,8 +2,8 @@
 /*
  * Listens for other machines that use an address we hold: their ARP and Neighbour Advertisements.
  *
- * It only hears; nothing is ever sent. One socket per link and family in use, filtered in the
- * kernel.
+ * It only hears; nothing is ever sent. One socket per link and family that was used, filtered in
+ * the kernel.
  */
 #ifndef RESOURCES_DUPLICATE_H
 #define RESOURCES_DUPLICATE_H

@@ -11,7 +11,6 @@
  * or until the first one that fails, each interval_ms after the end of the one before.
  * Called by the host through exec_type.
  */
-#define _GNU_SOURCE 1 /* strerrordesc_np, sigabbrev_np */
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>

@@ -265,6 +265,8 @@ static void apply_known(struct core *core, uint8_t node, uint32_t nodeid, const 
 	else if (!is_known_sender(core, node, msg) ||
 	         (is_of_group && msg->group >= core->state.n_groups))
 		return;
+	else if (msg->type == MSG_SNAPSHOT)
+		snapshot_apply(core, msg);
 	else if (msg->type == MSG_LEAVING)
 		apply_leaving(core, node);
 	else if (msg->type == MSG_HOLDOFF_OVER)

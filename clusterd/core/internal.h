@@ -173,6 +173,7 @@ void join_message(
         struct core *core, uint8_t node, const struct msg *msg, const void *data, size_t len);
 void join_form(struct core *core, const struct msg *msg);
 void join_answer(struct core *core); /* snapshots wanted by the step just settled */
+void snapshot_apply(struct core *core, const struct msg *msg);
 void hello_apply(struct core *core, uint8_t node, uint32_t nodeid, const struct msg *msg);
 void join_compared(struct core *core, const char *text);
 void join_say_difference(struct core *core);

@@ -229,31 +229,55 @@ static void failback(struct core *core, uint8_t node)
 	}
 }
 
-static void node_take(struct core *core, uint8_t node, uint64_t incarnation, uint64_t loaded,
+/* It said hello: what runs there is known. It takes part when it has the state. */
+static void hello_take(struct core *core, uint8_t node, uint64_t incarnation, uint64_t loaded,
         const uint8_t *found)
 {
 	struct node_rec *rec = &core->state.nodes[node];
-	bool has_returned = rec->state != NODE_ONLINE || rec->incarnation != incarnation;
 
-	rec->state = NODE_ONLINE;
+	if ((rec->state != NODE_ONLINE && rec->state != NODE_LEAVING && rec->state != NODE_JOINING) ||
+	        rec->incarnation != incarnation)
+		rec->is_returning = true;
+	rec->state = NODE_JOINING;
 	rec->incarnation = incarnation;
 	rec->loaded = loaded;
 	rec->difference[0] = '\0';
 	core->lost_us[node] = 0;
-	if (has_returned)
+	for (uint32_t i = 0; i < core->state.n_groups; i++)
+		take_found(core, node, i,
+		        found[i] <= CORE_FOUND_ALL ? found[i] : CORE_FOUND_SOMETHING);
+	core_touch_all(core);
+}
+
+/* It has the state. */
+static void node_joined(struct core *core, uint8_t node)
+{
+	struct node_rec *rec = &core->state.nodes[node];
+
+	rec->state = NODE_ONLINE;
+	core->lost_us[node] = 0;
+	if (rec->is_returning) {
+		rec->is_returning = false;
 		effect_note(core, CORE_NOTE_INFO, true, "node %s: online",
 		        core->config->nodes[node].name);
-	for (uint32_t i = 0; i < core->state.n_groups; i++) {
-		if (has_returned) {
+		for (uint32_t i = 0; i < core->state.n_groups; i++) {
 			core->state.groups[i].failed_on &= ~node_bit(node);
 			core->state.groups[i].unfit_on &= ~node_bit(node);
 		}
-		take_found(core, node, i,
-		        found[i] <= CORE_FOUND_ALL ? found[i] : CORE_FOUND_SOMETHING);
-	}
-	if (has_returned)
 		failback(core, node);
+	}
 	core_touch_all(core);
+}
+
+/* Everybody sees the answer to a hello; it is good if no later hello came before it. */
+void snapshot_apply(struct core *core, const struct msg *msg)
+{
+	uint8_t node = node_of(core, msg->nodeid);
+
+	if (node != CORE_NO_NODE && core->state.nodes[node].state == NODE_JOINING &&
+	        core->state.nodes[node].incarnation == msg->node_incarnation &&
+	        core->state.nodes[node].hello_seq == msg->hello_seq)
+		node_joined(core, node);
 }
 
 /* Who answers a hello: the lowest node that has the state. */
@@ -319,7 +343,8 @@ void hello_apply(struct core *core, uint8_t node, uint32_t nodeid, const struct 
 	}
 	if (msg->blob_len != core->state.n_groups)
 		return;
-	node_take(core, node, msg->incarnation, msg->loaded, msg->blob);
+	hello_take(core, node, msg->incarnation, msg->loaded, msg->blob);
+	rec->hello_seq = msg->hello_seq;
 	if (!answers || core->n_snapshots == CORE_MAX_NODES)
 		return;
 	core->snapshots[core->n_snapshots].nodeid = nodeid;
@@ -425,6 +450,7 @@ static void silent_hold(struct core *core)
 		if (rec->state == NODE_ONLINE || !view_has_machine(&core->view, nodeid))
 			continue;
 		rec->state = view_has_daemon(&core->view, nodeid) ? NODE_JOINING : NODE_LOST;
+		rec->is_returning = true;
 		effect_note(core, CORE_NOTE_WARNING, true,
 		        "node %s: its clusterd is silent and may have left groups running; they wait "
 		        "for it until the hold-off ends",
@@ -480,7 +506,8 @@ static void form_take(struct core *core, const struct msg *msg)
 		uint64_t incarnation = reader_u64(&reader);
 		uint64_t loaded = reader_u64(&reader);
 
-		node_take(core, node, incarnation, loaded, reader_bytes(&reader, n_groups));
+		hello_take(core, node, incarnation, loaded, reader_bytes(&reader, n_groups));
+		node_joined(core, node);
 	}
 	silent_hold(core);
 	core_ordered_done(core);

@@ -105,6 +105,8 @@ void state_encode(const struct core_state *state, struct buf *buf)
 		buf_u8(buf, (uint8_t)state->nodes[i].state);
 		buf_u64(buf, state->nodes[i].incarnation);
 		buf_u64(buf, state->nodes[i].loaded);
+		buf_u32(buf, state->nodes[i].hello_seq);
+		buf_u8(buf, state->nodes[i].is_returning);
 		buf_str(buf, state->nodes[i].difference);
 	}
 	for (uint32_t i = 0; i < state->n_groups; i++)
@@ -171,6 +173,8 @@ int state_decode(
 		node->state = reader_u8(reader);
 		node->incarnation = reader_u64(reader);
 		node->loaded = reader_u64(reader);
+		node->hello_seq = reader_u32(reader);
+		node->is_returning = reader_u8(reader) != 0;
 		reader_str(reader, node->difference, sizeof(node->difference));
 		if (node->state >= NODE_STATES)
 			goto hostile;

@@ -13,7 +13,7 @@
 
 enum node_state {
 	NODE_OFFLINE, /* not in the group of daemons */
-	NODE_JOINING, /* its daemon is there and has not said hello yet */
+	NODE_JOINING, /* its daemon is there and has not got the cluster's state yet */
 	NODE_DIFFERS, /* it runs another config and takes part in nothing */
 	NODE_ONLINE,
 	NODE_LEAVING, /* stops in order: hands its groups over */
@@ -53,6 +53,8 @@ struct node_rec {
 	enum node_state state;
 	uint64_t incarnation;
 	uint64_t loaded;                 /* digest of the config it has loaded */
+	uint32_t hello_seq;              /* its latest hello's: what an answer must be for */
+	bool is_returning;               /* NODE_JOINING: it was away, and not only asked anew */
 	char difference[CORE_TEXT_SIZE]; /* NODE_DIFFERS: in words */
 };
 

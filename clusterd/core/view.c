@@ -154,6 +154,7 @@ static void view_apply(struct core *core)
 			node_went(core, i, is_member || view_has_machine(view, nodeid));
 		if (is_member) {
 			rec->state = NODE_JOINING;
+			rec->is_returning = true;
 			any_fresh = true;
 			node_hold_all(core, i);
 		}

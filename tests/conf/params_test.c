@@ -179,6 +179,10 @@ static void test_kinds(void **state)
 	        "\t\t\t\tfar = 1099511627776L;\n"
 	        "\t\t\t\tnear = 1;\n"
 	        "\t\t\t}\n");
+	/* Quotes, backslashes, a tab, and what looks like an escape and is none. */
+	check_print(GROUP("{ name = \"r\"; type = \"color\"; near = 1; loud = true;\n"
+	                  "color = \"a \\\"b\\\" \\\\x41 \\t\\\\\"; }"),
+	        "\t\t\t\tcolor = \"a \\\"b\\\" \\\\x41 \\t\\\\\";\n");
 	check_print(
 	        GROUP("{ name = \"r\"; type = \"bare\"; }"), "\t\t\t\ttype = \"bare\";\n\t\t\t}\n");
 }

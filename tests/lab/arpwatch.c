@@ -10,7 +10,6 @@
  * in a namespace of its own (labnet.py: "judge"), so that answers do not refresh a client's cache.
  * Output: JSON lines; the last is the summary.
  */
-#define _GNU_SOURCE 1
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>

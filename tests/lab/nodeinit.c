@@ -10,7 +10,6 @@
  * DIR/init ("PID STARTTIME") is written before anything else happens: nothing runs unrecorded.
  * Called by labnet.py only.
  */
-#define _GNU_SOURCE 1 /* namespaces, close_range */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>

@@ -7,7 +7,6 @@
  * replies says so ("open" gaps count too). A probe that itself ran late tells how late. Run by
  * labnet.py in the client's namespace; SIGINT and SIGTERM end it early, with the result.
  */
-#define _GNU_SOURCE 1
 #include "tests/lab/probe.h"
 
 #include <arpa/inet.h>

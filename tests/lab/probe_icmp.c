@@ -6,7 +6,6 @@
  * 16-bit sequence field can confuse the count. Arrival is the kernel's time stamp: a reply counts
  * when it came, not when this process got to run. Called by probe.c.
  */
-#define _GNU_SOURCE 1
 #include "tests/lab/probe.h"
 
 #include <errno.h>

@@ -5,7 +5,6 @@
  * Connections start on the clock whatever became of the ones before, each lives at most
  * PROBE_FLIGHT_NS, and there are at most PROBE_FLIGHTS_MAX of them. Called by probe.c.
  */
-#define _GNU_SOURCE 1
 #include "tests/lab/probe.h"
 
 #include <errno.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The stage of vip_test.c: namespaces, sniffer, a host that writes down. Called by vip_test.c.
+ * The stage of the vip tests: namespaces, sniffer, a host that writes down. Called by vip_test.c
+ * and vip_load_test.c.
  */
 #include "tests/live/vip_lab.h"
 
@@ -22,8 +23,6 @@
 #include <unistd.h>
 #include <linux/if_packet.h>
 #include <linux/sockios.h>
-
-extern const struct resource_type vip_type;
 
 static struct lab_vip *lab_vip_of(struct lab *lab, const struct resource *res)
 {
@@ -244,6 +243,36 @@ void lab_inject(struct lab *lab, const void *frame, size_t len)
 	assert_int_equal(send(lab->sniffer, frame, len, 0), (ssize_t)len);
 }
 
+enum frame_kind lab_frame_kind(const struct lab_frame *frame, const char *address)
+{
+	static const uint8_t zero[6], broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	const uint8_t *b = frame->bytes, *mac = b + 6;
+	uint8_t ip[16];
+
+	if (inet_pton(AF_INET, address, ip) == 1) {
+		if (frame->len < 42 || b[12] != 0x08 || b[13] != 0x06 || memcmp(b, broadcast, 6) ||
+		        memcmp(b + 22, mac, 6) || memcmp(b + 28, ip, 4) || memcmp(b + 38, ip, 4))
+			return FRAME_OTHER;
+		if (b[21] == 1 && memcmp(b + 32, zero, 6) == 0)
+			return FRAME_ARP_REQUEST;
+		return b[21] == 2 && memcmp(b + 32, mac, 6) == 0 ? FRAME_ARP_REPLY : FRAME_OTHER;
+	}
+	assert_int_equal(inet_pton(AF_INET6, address, ip), 1);
+	if (frame->len < 86 || b[12] != 0x86 || b[13] != 0xdd || b[20] != 58 || b[21] != 255 ||
+	        b[54] != 136 || memcmp(b + 22, ip, 16) || memcmp(b + 62, ip, 16) || b[58] != 0x20)
+		return FRAME_OTHER;
+	return b[78] == 2 && memcmp(b + 80, mac, 6) == 0 ? FRAME_NA : FRAME_OTHER;
+}
+
+unsigned lab_frames_of(const struct lab *lab, const char *address, enum frame_kind kind)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < lab->n_frames; i++)
+		n += lab_frame_kind(&lab->frames[i], address) == kind;
+	return n;
+}
+
 /* A process that holds the peer's namespace until it is killed. */
 static pid_t peer_new(void)
 {
@@ -297,6 +326,14 @@ static bool is_lan_up(struct lab *lab)
 {
 	(void)lab;
 	return lab_shows("ip -o link show lan0", "state UP");
+}
+
+bool lab_is_possible(void)
+{
+	if (geteuid() == 0 && unshare(CLONE_NEWNET) == 0)
+		return true;
+	printf("skipped: needs root, for network namespaces\n");
+	return false;
 }
 
 int lab_setup(void **state)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A stage for vip_test.c: two network namespaces, "lan0" here and "peer0" there, joined by a veth
- * pair; a sniffer on peer0; a resource host that writes down what it is told.
+ * A stage for the vip tests: two network namespaces, "lan0" here and "peer0" there, joined by a
+ * veth pair; a sniffer on peer0; a resource host that writes down what it is told.
  *
  * The namespaces live as long as the test's processes; nothing is left behind.
  */
@@ -23,10 +23,16 @@
 #include "resources/resource.h"
 #include "resources/vip.h"
 
+extern const struct resource_type vip_type;
+
 #define LAB_VIPS_MAX 1000
 #define LAB_FRAMES_MAX 16384
 #define LAB_NOTES_MAX 64
 #define LAB_TEXT_SIZE 256
+#define LAB_LIMIT_MS 10000 /* generous: what is waited for comes much sooner */
+#define LAB_SKIPPED 77
+
+enum frame_kind { FRAME_OTHER, FRAME_ARP_REQUEST, FRAME_ARP_REPLY, FRAME_NA };
 
 struct lab_frame {
 	int64_t at_ns; /* CLOCK_REALTIME */
@@ -69,6 +75,9 @@ struct lab {
 	struct lab_vip *of;
 };
 
+/* False, and said so: no root here. */
+bool lab_is_possible(void);
+
 /* For cmocka; *state is the struct lab. */
 int lab_setup(void **state);
 int lab_teardown(void **state);
@@ -92,6 +101,10 @@ int lab_op(struct lab *lab, struct lab_vip *vip, void (*op)(struct resource *, u
 int lab_start(struct lab *lab, struct lab_vip *vip);
 int lab_stop(struct lab *lab, struct lab_vip *vip);
 int lab_probe(struct lab *lab, struct lab_vip *vip);
+
+/* An announcement of the address, with every field as it must be; else FRAME_OTHER. */
+enum frame_kind lab_frame_kind(const struct lab_frame *frame, const char *address);
+unsigned lab_frames_of(const struct lab *lab, const char *address, enum frame_kind kind);
 
 /* Sends a frame out of peer0. */
 void lab_inject(struct lab *lab, const void *frame, size_t len);

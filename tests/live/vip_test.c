@@ -13,45 +13,8 @@
 
 #include "tests/live/vip_lab.h"
 
-extern const struct resource_type vip_type;
-
-#define LIMIT_MS 10000
 #define VIP4 "10.77.0.50"
 #define VIP6 "fd77::50"
-#define SKIPPED 77
-
-enum frame_kind { FRAME_OTHER, FRAME_ARP_REQUEST, FRAME_ARP_REPLY, FRAME_NA };
-
-/* An announcement of the address by lan0, with every field as it must be; else FRAME_OTHER. */
-static enum frame_kind frame_kind(const struct lab_frame *frame, const char *address)
-{
-	static const uint8_t zero[6], broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-	const uint8_t *b = frame->bytes, *mac = b + 6;
-	uint8_t ip[16];
-
-	if (inet_pton(AF_INET, address, ip) == 1) {
-		if (frame->len < 42 || b[12] != 0x08 || b[13] != 0x06 || memcmp(b, broadcast, 6) ||
-		        memcmp(b + 22, mac, 6) || memcmp(b + 28, ip, 4) || memcmp(b + 38, ip, 4))
-			return FRAME_OTHER;
-		if (b[21] == 1 && memcmp(b + 32, zero, 6) == 0)
-			return FRAME_ARP_REQUEST;
-		return b[21] == 2 && memcmp(b + 32, mac, 6) == 0 ? FRAME_ARP_REPLY : FRAME_OTHER;
-	}
-	assert_int_equal(inet_pton(AF_INET6, address, ip), 1);
-	if (frame->len < 86 || b[12] != 0x86 || b[13] != 0xdd || b[20] != 58 || b[21] != 255 ||
-	        b[54] != 136 || memcmp(b + 22, ip, 16) || memcmp(b + 62, ip, 16) || b[58] != 0x20)
-		return FRAME_OTHER;
-	return b[78] == 2 && memcmp(b + 80, mac, 6) == 0 ? FRAME_NA : FRAME_OTHER;
-}
-
-static unsigned frames_of(const struct lab *lab, const char *address, enum frame_kind kind)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < lab->n_frames; i++)
-		n += frame_kind(&lab->frames[i], address) == kind;
-	return n;
-}
 
 /* When each announcement of the kind came, in ms since the first one of it. */
 static unsigned frame_times(const struct lab *lab, const char *address, enum frame_kind kind,
@@ -61,7 +24,7 @@ static unsigned frame_times(const struct lab *lab, const char *address, enum fra
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < lab->n_frames && n < max; i++) {
-		if (frame_kind(&lab->frames[i], address) != kind)
+		if (lab_frame_kind(&lab->frames[i], address) != kind)
 			continue;
 		if (n == 0)
 			first_ns = lab->frames[i].at_ns;
@@ -86,7 +49,7 @@ static bool is_vip4_set(struct lab *lab)
 
 static bool has_announced(struct lab *lab)
 {
-	return frames_of(lab, VIP4, FRAME_ARP_REPLY) >= lab->wanted;
+	return lab_frames_of(lab, VIP4, FRAME_ARP_REPLY) >= lab->wanted;
 }
 
 static bool has_noted(struct lab *lab)
@@ -108,7 +71,7 @@ static void assert_fit_follows(struct lab *lab, struct lab_vip *vip, unsigned n)
 {
 	lab->of = vip;
 	lab->wanted = n;
-	assert_true(lab_wait(lab, is_fit, LIMIT_MS));
+	assert_true(lab_wait(lab, is_fit, LAB_LIMIT_MS));
 	assert_int_equal(vip->n_fit, n);
 }
 
@@ -116,7 +79,7 @@ static void assert_fails(struct lab *lab, struct lab_vip *vip, const char *text)
 {
 	lab->of = vip;
 	lab->wanted = 1;
-	assert_true(lab_wait(lab, has_failed, LIMIT_MS));
+	assert_true(lab_wait(lab, has_failed, LAB_LIMIT_MS));
 	assert_int_equal(vip->n_failed, 1);
 	assert_int_equal(vip->n_unfit, 1);
 	assert_non_null(strstr(vip->text, text));
@@ -156,9 +119,9 @@ static void test_start_announces_repeats_and_stop_removes(void **state)
 	assert_repeats(lab, VIP4, FRAME_ARP_REQUEST);
 	assert_repeats(lab, VIP4, FRAME_ARP_REPLY);
 	assert_repeats(lab, VIP6, FRAME_NA);
-	while (frame_kind(&lab->frames[i], VIP4) == FRAME_OTHER)
+	while (lab_frame_kind(&lab->frames[i], VIP4) == FRAME_OTHER)
 		i++;
-	assert_int_equal(frame_kind(&lab->frames[i], VIP4), FRAME_ARP_REQUEST);
+	assert_int_equal(lab_frame_kind(&lab->frames[i], VIP4), FRAME_ARP_REQUEST);
 	lab_run_peer(lab, "ping -c 1 -W 2 " VIP4 " >/dev/null");
 	lab_run_peer(lab, "ping -c 1 -W 2 " VIP6 " >/dev/null");
 
@@ -180,10 +143,10 @@ static void test_stop_drops_repeats(void **state)
 
 	assert_int_equal(lab_start(lab, vip), 0);
 	lab->wanted = 2;
-	assert_true(lab_wait(lab, has_announced, LIMIT_MS));
+	assert_true(lab_wait(lab, has_announced, LAB_LIMIT_MS));
 	assert_int_equal(lab_stop(lab, vip), 0);
 	lab_turn(lab, 1200);
-	assert_in_range(frames_of(lab, VIP4, FRAME_ARP_REPLY), 2, 3);
+	assert_in_range(lab_frames_of(lab, VIP4, FRAME_ARP_REPLY), 2, 3);
 }
 
 /* What all of it is for: a neighbour that believes somebody else learns better at once. */
@@ -217,7 +180,7 @@ static void test_start_of_existing_and_adopt(void **state)
 	assert_int_equal(lab_start(lab, v6), 0);
 	vip_type.adopt(v4->res);
 	lab->wanted = 1;
-	assert_true(lab_wait(lab, has_announced, LIMIT_MS));
+	assert_true(lab_wait(lab, has_announced, LAB_LIMIT_MS));
 	assert_int_equal(lab->n_notes, 0);
 	lab_run("ip address del " VIP4 "/24 dev lan0");
 	assert_true(lab_wait(lab, is_vip4_set, 1000));
@@ -441,10 +404,10 @@ static void test_foreign_duplicate_is_noted_once(void **state)
 		lab_turn(lab, 1);
 	}
 	lab->wanted = 2;
-	assert_true(lab_wait(lab, has_noted, LIMIT_MS));
+	assert_true(lab_wait(lab, has_noted, LAB_LIMIT_MS));
 	inject_rival(lab, false, 0x67);
 	lab->wanted = 3;
-	assert_true(lab_wait(lab, has_noted, LIMIT_MS));
+	assert_true(lab_wait(lab, has_noted, LAB_LIMIT_MS));
 	lab_turn(lab, 300);
 	assert_int_equal(lab->n_notes, 3);
 	assert_int_equal(
@@ -454,7 +417,7 @@ static void test_foreign_duplicate_is_noted_once(void **state)
 	assert_int_equal(lab_notes_with(lab, VIP4 " is also used by MAC 02:00:00:00:00:67"), 1);
 	assert_true(is_set(VIP4) && is_set(VIP6));
 	/* No war: the repeats of the first second, and nothing on top of them. */
-	assert_in_range(frames_of(lab, VIP4, FRAME_ARP_REPLY), 1, 5);
+	assert_in_range(lab_frames_of(lab, VIP4, FRAME_ARP_REPLY), 1, 5);
 }
 
 static void test_lost_events_are_read_again(void **state)
@@ -503,142 +466,6 @@ static void test_cancel(void **state)
 	assert_false(is_set("10.77.0.118") || is_set("10.77.0.119"));
 }
 
-static int compare_int64(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* A bound that a loaded machine keeps; the figures are for reading. */
-static void test_one_address_is_quick(void **state)
-{
-	struct lab *lab = *state;
-	struct lab_vip *vip = lab_vip_new(lab, VIP4 "/24", "lan0");
-	int64_t took_ns[101];
-
-	for (unsigned i = 0; i < 101; i++) {
-		int64_t began_ns = clock_boottime_ns();
-
-		assert_int_equal(lab_start(lab, vip), 0);
-		took_ns[i] = vip->res->announced_ns - began_ns;
-		assert_true(took_ns[i] > 0);
-		assert_int_equal(lab_stop(lab, vip), 0);
-		lab_turn(lab, 5);
-	}
-	qsort(took_ns, 101, sizeof(took_ns[0]), compare_int64);
-	print_message("one address, start to announced: median %.3f ms, p90 %.3f ms, max %.3f ms\n",
-	        (double)took_ns[50] / 1e6, (double)took_ns[90] / 1e6, (double)took_ns[100] / 1e6);
-	assert_in_range(took_ns[50], 1, 5000000);
-}
-
-static bool are_all_done(struct lab *lab)
-{
-	return lab->n_done == lab->wanted;
-}
-
-static long rss_kib(void)
-{
-	char line[128];
-	FILE *file = fopen("/proc/self/status", "r");
-	long kib = 0;
-
-	assert_non_null(file);
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "VmRSS: %ld", &kib) == 1)
-			break;
-	fclose(file);
-	return kib;
-}
-
-static void start_a_thousand(struct lab *lab, bool is_v6)
-{
-	int64_t began_ns, last_ns = 0;
-	char address[64];
-	long before_kib = rss_kib();
-
-	for (unsigned i = 0; i < LAB_VIPS_MAX; i++) {
-		if (is_v6)
-			snprintf(address, sizeof(address), "fd77::1:%x/64", i + 1);
-		else
-			snprintf(address, sizeof(address), "10.77.%u.%u/16", 1 + i / 250,
-			        1 + i % 250);
-		lab_vip_new(lab, address, "lan0");
-	}
-	lab_turn(lab, 200);
-	print_message("1,000 %s addresses created: %ld KiB more\n", is_v6 ? "IPv6" : "IPv4",
-	        rss_kib() - before_kib);
-	lab->wanted = LAB_VIPS_MAX;
-	lab->n_done = 0;
-	began_ns = clock_boottime_ns();
-	for (unsigned i = 0; i < LAB_VIPS_MAX; i++)
-		vip_type.start(lab->vips[i].res, i);
-	assert_true(lab_wait(lab, are_all_done, LIMIT_MS));
-	for (unsigned i = 0; i < LAB_VIPS_MAX; i++) {
-		assert_int_equal(lab->vips[i].rc, 0);
-		assert_true(lab->vips[i].res->announced_ns > 0);
-		if (lab->vips[i].res->announced_ns > last_ns)
-			last_ns = lab->vips[i].res->announced_ns;
-	}
-	print_message("the last one announced after %.1f ms; longest callback %.1f ms (%s)\n",
-	        (double)(last_ns - began_ns) / 1e6, (double)loop_stats(lab->loop)->longest_ns / 1e6,
-	        loop_stats(lab->loop)->longest_label);
-	assert_in_range(last_ns - began_ns, 1, 5000000000);
-}
-
-static void stop_a_thousand(struct lab *lab)
-{
-	int64_t began_ns = clock_boottime_ns();
-
-	lab->n_done = 0;
-	for (unsigned i = 0; i < LAB_VIPS_MAX; i++)
-		vip_type.stop(lab->vips[i].res, i);
-	assert_true(lab_wait(lab, are_all_done, LIMIT_MS));
-	for (unsigned i = 0; i < LAB_VIPS_MAX; i++)
-		assert_int_equal(lab->vips[i].rc, 0);
-	print_message("all stopped after %.1f ms; longest callback so far %.1f ms (%s)\n",
-	        (double)(clock_boottime_ns() - began_ns) / 1e6,
-	        (double)loop_stats(lab->loop)->longest_ns / 1e6,
-	        loop_stats(lab->loop)->longest_label);
-}
-
-static void test_a_thousand_ipv4(void **state)
-{
-	struct lab *lab = *state;
-	unsigned n;
-
-	start_a_thousand(lab, false);
-	lab_turn(lab, 500);
-	for (unsigned i = 0; i < LAB_VIPS_MAX; i += 37) {
-		char address[64];
-
-		snprintf(address, sizeof(address), "10.77.%u.%u", 1 + i / 250, 1 + i % 250);
-		assert_true(frames_of(lab, address, FRAME_ARP_REQUEST) >= 1);
-		assert_true(frames_of(lab, address, FRAME_ARP_REPLY) >= 1);
-	}
-	/* 2,000 at once, then repeats at the pace, and what the kernel says by itself. */
-	n = lab->n_frames;
-	assert_in_range(n, 2000, 2000 + 2000 + 200);
-	lab_turn(lab, 1000);
-	assert_in_range(lab->n_frames - n, 1000, 2400);
-	stop_a_thousand(lab);
-	assert_false(lab_shows("ip -o address show dev lan0", "/16"));
-	assert_int_equal(lab->n_notes, 0);
-}
-
-static void test_a_thousand_ipv6(void **state)
-{
-	struct lab *lab = *state;
-
-	start_a_thousand(lab, true);
-	lab_turn(lab, 500);
-	assert_true(frames_of(lab, "fd77::1:1", FRAME_NA) >= 1);
-	assert_true(frames_of(lab, "fd77::1:3e8", FRAME_NA) >= 1);
-	stop_a_thousand(lab);
-	assert_false(lab_shows("ip -o address show dev lan0", "fd77::1:"));
-	assert_int_equal(lab->n_notes, 0);
-}
-
 #define LAB_TEST(test) cmocka_unit_test_setup_teardown(test, lab_setup, lab_teardown)
 
 int main(void)
@@ -659,14 +486,9 @@ int main(void)
 	        LAB_TEST(test_foreign_duplicate_is_noted_once),
 	        LAB_TEST(test_lost_events_are_read_again),
 	        LAB_TEST(test_cancel),
-	        LAB_TEST(test_one_address_is_quick),
-	        LAB_TEST(test_a_thousand_ipv4),
-	        LAB_TEST(test_a_thousand_ipv6),
 	};
 
-	if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0) {
-		printf("skipped: needs root, for network namespaces\n");
-		return SKIPPED;
-	}
+	if (!lab_is_possible())
+		return LAB_SKIPPED;
 	return cmocka_run_group_tests_name("vip", tests, NULL, NULL);
 }

@@ -4,9 +4,9 @@
  * apart from both.
  *
  * A message is ordered when it is sent, as long as all machines of the sender's ring see each other.
- * When they do not, the token is lost: nothing is ordered until new rings form (but a sender may get
- * its own message back, which nobody else ever sees). Then each machine gets the complete view of
- * its new ring, and what was held is sent in it.
+ * When they do not, the token is lost: nothing is ordered until new rings form (but a message may
+ * still reach those who see the sender, at times the sender alone). Then each machine gets the
+ * complete view of its new ring, and what was held is sent in it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -92,18 +92,15 @@ void bus_send_item(struct world *world, struct item *item)
 	int node = item->node;
 	struct machine *machine = &world->machines[node];
 
-	if (!machine->is_in_group || !bus_is_whole(world, node)) {
-		if (machine->is_in_group && world->ops->self_only &&
-		        world->ops->self_only(world->ctx, node)) {
-			deliver(world, node, item);
-			item_free(item);
-			return;
-		}
+	if (!machine->is_in_group ||
+	        (!bus_is_whole(world, node) && !(world->ops->is_recovered &&
+	                                               world->ops->is_recovered(world->ctx, node)))) {
 		hold(machine, item);
 		return;
 	}
 	for (int i = 0; i < (int)world->n_machines; i++) {
-		if (same_ring(world, node, i) && world->machines[i].is_in_group)
+		if (same_ring(world, node, i) && sees(world, node, i) &&
+		        world->machines[i].is_in_group)
 			deliver(world, i, item);
 	}
 	item_free(item);
@@ -140,16 +137,23 @@ static void outbox_flush(struct world *world, int node)
 	}
 }
 
-static void tell_quorum(struct world *world, int node, int64_t at_us)
+static void tell_quorum(struct world *world, int node)
 {
-	const struct machine *machine = &world->machines[node];
+	struct machine *machine = &world->machines[node];
 	struct item *item = item_new(ITEM_QUORUM, node);
+	int64_t at_us = world->now_us + world->latency_us + world->quorum_delay_us;
 
+	at_us += world_jitter(world);
 	item->instance = machine->instance;
 	item->event.type = CORE_EV_QUORUM;
 	item->event.quorum.ring = (struct ring_id){machine->ring_nodeid, machine->ring_seq};
 	item->event.quorum.quorate = bus_ring_quorate(world, machine->ring_seq);
-	world_schedule(world, item, at_us < world->now_us ? world->now_us : at_us);
+	if (at_us < world->now_us)
+		at_us = world->now_us;
+	if (at_us < machine->last_quorum_us)
+		at_us = machine->last_quorum_us;
+	machine->last_quorum_us = at_us;
+	world_schedule(world, item, at_us);
 }
 
 /* The view as this machine's daemon gets it. came_with: shared its ring before, by machine. */
@@ -180,8 +184,9 @@ static void tell_view(struct world *world, int node, const bool *came_with)
 
 void bus_group_changed(struct world *world, int node)
 {
-	if (!bus_is_whole(world, node))
-		return; /* the next ring's view tells */
+	world->machines[node].is_change_pending = !bus_is_whole(world, node);
+	if (world->machines[node].is_change_pending)
+		return; /* told when the token is back, or by the next ring's view */
 	for (int i = 0; i < (int)world->n_machines; i++) {
 		if (same_ring(world, node, i) && world->machines[i].is_in_group)
 			tell_view(world, i, NULL);
@@ -207,7 +212,6 @@ static bool is_as_it_should(const struct world *world, int node)
 static void form_ring(struct world *world, int first)
 {
 	bool came_with[CORE_MAX_NODES][CORE_MAX_NODES] = {{false}};
-	int64_t quorum_us = world->now_us + world->latency_us + world->quorum_delay_us;
 	int n = (int)world->n_machines;
 
 	for (int i = 0; i < n; i++) {
@@ -232,12 +236,34 @@ static void form_ring(struct world *world, int first)
 		if (world->machines[i].ring_seq != world->ring_seq || !world->machines[i].has_daemon)
 			continue;
 		tell_view(world, i, came_with[i]);
-		tell_quorum(world, i, quorum_us + world_jitter(world));
+		tell_quorum(world, i);
 	}
 	for (int i = first; i < n; i++) {
 		if (world->machines[i].ring_seq == world->ring_seq)
 			outbox_flush(world, i);
 	}
+}
+
+/* What could not be told while the token was lost, should the old ring go on. */
+static void token_is_back(struct world *world, int node)
+{
+	struct machine *machine = &world->machines[node];
+
+	if (!bus_is_whole(world, node))
+		return;
+	if (machine->has_daemon && !machine->is_in_group) {
+		machine->is_in_group = true;
+		machine->is_change_pending = true;
+		tell_quorum(world, node);
+	}
+	if (machine->is_change_pending)
+		bus_group_changed(world, node);
+	outbox_flush(world, node);
+}
+
+void bus_join(struct world *world, int node)
+{
+	token_is_back(world, node);
 }
 
 static void see_two_quorate(struct world *world)
@@ -258,12 +284,11 @@ void bus_form_rings(struct world *world)
 	bool is_wrong[CORE_MAX_NODES] = {false};
 
 	/* All sides are looked at before one changes: a machine may leave one ring for another. */
-	for (int i = 0; i < (int)world->n_machines; i++) {
-		struct machine *machine = &world->machines[i];
-
+	for (int i = 0; i < (int)world->n_machines; i++)
 		is_wrong[i] = !is_as_it_should(world, i);
-		if (!machine->is_on)
-			machine->ring_seq = 0;
+	for (int i = 0; i < (int)world->n_machines; i++) {
+		if (!world->machines[i].is_on)
+			world->machines[i].ring_seq = 0;
 	}
 	for (int i = 0; i < (int)world->n_machines; i++) {
 		bool is_lowest = world->machines[i].is_on && is_wrong[i];
@@ -274,16 +299,20 @@ void bus_form_rings(struct world *world)
 			form_ring(world, i);
 	}
 	see_two_quorate(world);
+	for (int i = 0; i < (int)world->n_machines; i++)
+		token_is_back(world, i);
 }
 
 void world_quorum(struct world *world, int node, bool quorate)
 {
-	const struct machine *machine = &world->machines[node];
+	struct machine *machine = &world->machines[node];
 	struct item *item = item_new(ITEM_QUORUM, node);
 
 	item->instance = machine->instance;
 	item->event.type = CORE_EV_QUORUM;
 	item->event.quorum.ring = (struct ring_id){machine->ring_nodeid, machine->ring_seq};
 	item->event.quorum.quorate = quorate;
-	world_schedule(world, item, world->now_us);
+	if (machine->last_quorum_us < world->now_us)
+		machine->last_quorum_us = world->now_us;
+	world_schedule(world, item, machine->last_quorum_us);
 }

@@ -30,8 +30,9 @@ struct world_ops {
 	        void *ctx, int node, const char *group, const char *resource, enum core_op op);
 	/* Added to a message's or notification's time of delivery; 0 without. */
 	int64_t (*jitter)(void *ctx, int64_t max_us);
-	/* While the token is lost: does this message come back to its sender, and to nobody else? */
-	bool (*self_only)(void *ctx, int node);
+	/* The token is lost: is this message still ordered in the old ring, for whoever sees the
+	 * sender? At times that is the sender alone. */
+	bool (*is_recovered)(void *ctx, int node);
 };
 
 enum truth_state { TRUTH_STOPPED, TRUTH_STARTING, TRUTH_RUNNING, TRUTH_STOPPING };
@@ -55,6 +56,7 @@ struct machine {
 	uint32_t instance;    /* of the daemon; 0: never */
 	int64_t gone_us;      /* when the latest daemon was killed or frozen */
 	int64_t last_view_us; /* inbox order */
+	int64_t last_quorum_us;
 	struct core *core;
 	const struct core_config *config, *loaded;
 	struct core_effects effects;
@@ -67,7 +69,7 @@ struct machine {
 	/* The bus: the ring it is in, who was in the last view that was put on its way to it. */
 	uint64_t ring_seq;
 	uint32_t ring_nodeid;
-	bool is_in_group;
+	bool is_in_group, is_change_pending;
 	uint32_t seen_instance[CORE_MAX_NODES]; /* 0: not in the view */
 	struct item *outbox, **outbox_end;      /* held while the token is lost */
 	uint32_t n_outbox;
@@ -76,7 +78,7 @@ struct machine {
 	/* As delivered to the core, for the checks. */
 	struct core_view view;
 	struct ring_id quorum_ring;
-	bool quorum, is_unclean; /* is_unclean: its machine had a daemon that died */
+	bool quorum, was_member;
 
 	struct truth *truths;
 	uint32_t n_truths;
@@ -88,6 +90,7 @@ struct world {
 	int64_t loss_delay_us, join_delay_us;           /* from a fault, from a new link, to the ring */
 	int64_t op_us;
 	uint32_t holdoff_ms;
+	bool is_verbose;     /* log operations too */
 	bool is_half_enough; /* each side of two keeps quorum */
 
 	const struct world_ops *ops;
@@ -113,6 +116,7 @@ struct world {
 };
 
 #define WORLD_MAX_ITEMS 20000
+#define WORLD_DIGESTS 4096
 
 /* Machines off, all with this config, borrowed (nodeids are i + 1). */
 void world_init(struct world *world, const struct core_config *config, const struct world_ops *ops,
@@ -162,7 +166,10 @@ struct item {
 	struct item *next;
 	struct core_event event;
 	uint64_t op;
-	void *data; /* owned: message or text */
+	bool is_seen;     /* ITEM_OP: the truth has it */
+	int64_t armed_us; /* ITEM_TIMER */
+	char group[CORE_NAME_SIZE], resource[CORE_NAME_SIZE]; /* ITEM_OP */
+	void *data;                                           /* owned: message or text */
 };
 
 struct item *item_new(enum item_kind kind, int node);
@@ -175,10 +182,13 @@ void bus_send_item(struct world *world, struct item *item);
 void bus_changed(struct world *world, int64_t delay_us); /* links or machines changed */
 void bus_form_rings(struct world *world);
 void bus_group_changed(struct world *world, int node); /* a daemon came or went */
+void bus_join(struct world *world, int node);          /* a daemon wants to be in the group */
 bool bus_is_whole(const struct world *world, int node); /* its ring has its token */
 bool bus_ring_quorate(const struct world *world, uint64_t ring_seq);
 
 void machine_step(struct world *world, int node, struct core_event *event);
+void machine_item(struct world *world, struct item *item);
+void world_daemon_left(struct world *world, int node);
 void machine_op_done(struct world *world, struct item *item);
 
 struct truth *truth_find(

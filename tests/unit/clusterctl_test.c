@@ -4,7 +4,6 @@
  * gives documents as docs/control-protocol.md has them. Run in the top build folder, or with
  * CLUSTERCTL naming the program.
  */
-#define _GNU_SOURCE 1
 
 #include "tests/unit/control_fixture.h"
 
@@ -125,8 +124,8 @@ static const char stock_facts[] =
 
 struct call {
 	const char *args[ARGS_MAX];
-	bool is_not_root;
-	int out, err; /* memory files */
+	bool is_not_root, is_bash; /* is_bash: run bash with these arguments instead */
+	int out, err;              /* memory files */
 	int status;
 	char stdout_text[OUTPUT_MAX], stderr_text[OUTPUT_MAX];
 };
@@ -145,7 +144,10 @@ static int child_exec(void *arg)
 	setenv("TZ", "UTC", 1);
 	if (call->is_not_root && (setgid(65534) != 0 || setuid(65534) != 0))
 		return 98;
-	execv(program ? program : "clusterctl/clusterctl", (char **)argv);
+	if (call->is_bash)
+		execv("/bin/bash", (char **)argv);
+	else
+		execv(program ? program : "clusterctl/clusterctl", (char **)argv);
 	perror("execv");
 	return 98;
 }
@@ -287,8 +289,7 @@ static void test_history(void **state)
 
 	expect(fixture, &call, history_document, 0, history_text, NULL);
 	expect_request(fixture, "{'verb':'history'}");
-	expect(fixture, &few, "{'ok':true,'history':[]}", 0,
-	        "nothing has moved yet\n", NULL);
+	expect(fixture, &few, "{'ok':true,'history':[]}", 0, "nothing has moved yet\n", NULL);
 	expect_request(fixture, "{'verb':'history','limit':3}");
 }
 
@@ -326,6 +327,33 @@ static void test_complete(void **state)
 	expect(fixture, &groups, status_document, 0, "web\ndb\noff\n", NULL);
 	expect(fixture, &nodes, status_document, 0, "n1\nnode-2\nn3\n", NULL);
 	expect(fixture, &resources, status_document, 0, "web-ip\nweb-srv\ndb-ip\n", NULL);
+}
+
+/* What bash offers for a line whose last word is being typed. */
+static void expect_completion(struct fixture *fixture, const char *words, const char *offers)
+{
+	const char *program = getenv("CLUSTERCTL"), *srcdir = getenv("srcdir");
+	char script[1024];
+	struct call call = {.args = {"-c", script}, .is_bash = true};
+
+	snprintf(script, sizeof(script),
+	        ". %s/etc/clusterctl.bash-completion; COMP_WORDS=(%s %s); "
+	        "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _clusterctl; echo \"${COMPREPLY[*]}\"",
+	        srcdir ? srcdir : ".", program ? program : "clusterctl/clusterctl", words);
+	expect(fixture, &call, status_document, 0, offers, NULL);
+}
+
+static void test_bash(void **state)
+{
+	struct fixture *fixture = *state;
+
+	expect_completion(fixture, "f", "failover\n");
+	expect_completion(fixture, "failover w", "web web-ip web-srv\n");
+	expect_completion(fixture, "failover web --t", "--to\n");
+	expect_completion(fixture, "failover web --to n", "n1 node-2 n3\n");
+	expect_completion(fixture, "offline ''", "web db off\n");
+	expect_completion(fixture, "corosync-conf --profile d", "default\n");
+	expect_completion(fixture, "status x", "\n");
 }
 
 static void test_usage(void **state)
@@ -410,6 +438,7 @@ int main(void)
 	        TEST(test_history),
 	        TEST(test_check),
 	        TEST(test_complete),
+	        TEST(test_bash),
 	        TEST(test_usage),
 	        TEST(test_help),
 	        TEST(test_unreachable),

@@ -3,7 +3,6 @@
  * The real control server in this process, and clients as its children. Called by control_test.c
  * and clusterctl_test.c.
  */
-#define _GNU_SOURCE 1 /* unshare, pidfd_open */
 
 #include "tests/unit/control_fixture.h"
 

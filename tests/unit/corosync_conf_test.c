@@ -3,7 +3,6 @@
  * clusterctl corosync-conf: addresses, the text, the files; and corosync itself must take them. Run
  * in the top build folder, or with CLUSTERCTL naming the program.
  */
-#define _GNU_SOURCE 1
 
 #include <errno.h>
 #include <ftw.h>

@@ -5,7 +5,6 @@
  * A child that must vanish is waited for as long as GUARD_NS; a missing result fails the test the
  * same way. Processes are ended by the ids they print. Run by `make check`.
  */
-#define _GNU_SOURCE 1
 
 #include <errno.h>
 #include <fcntl.h>
