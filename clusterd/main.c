@@ -109,6 +109,8 @@ int main(int argc, char **argv)
 		return rc;
 	report.file = options.config_file;
 	rc = config_load(options.config_file, &config, &report);
+	if (rc == 0 && options.check)
+		config_check_names(config, &report);
 	if (report.text)
 		fputs(report.text, stderr);
 	config_report_fini(&report);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What ./demo and ./check do first: install what is missing, build in the tree. Sourced by both from
-# the tree's top; $1 names the caller for messages.
-caller=$1
+# the tree's top; $caller names it in messages.
+
 
 if [ "$(id -u)" -ne 0 ]; then
 	echo "$caller: run me as root: I make network namespaces" >&2
