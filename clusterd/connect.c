@@ -189,11 +189,17 @@ static void try_connect(void *ctx)
 		return;
 	}
 	rc = daemon->core ? 0 : core_begin(daemon);
-	if (rc == 0)
-		rc = membership_join(daemon->membership, why);
 	if (rc < 0) {
-		log_error("cannot join the cluster: %s", why[0] ? why : strerror(-rc));
+		log_error("cannot join the cluster: %s", strerror(-rc));
 		daemon_fail(daemon, 1);
+		return;
+	}
+	/* Such as: corosync has not yet noticed that our last connection is gone. */
+	rc = membership_join(daemon->membership, why);
+	if (rc < 0) {
+		membership_close(daemon->membership);
+		daemon->membership = NULL;
+		connect_again(daemon, why);
 		return;
 	}
 	log_notice("connected to corosync, node %s (id %u), token %u ms",
@@ -205,7 +211,7 @@ static void try_connect(void *ctx)
 static void connect_again(struct daemon *daemon, const char *why)
 {
 	if (!daemon->connect_noted) {
-		log_warning("no corosync yet: %s; trying again until it is", why);
+		log_warning("not in the cluster yet: %s; trying again until it is", why);
 		if (!daemon->core)
 			stop_found(daemon);
 	}
@@ -215,10 +221,14 @@ static void connect_again(struct daemon *daemon, const char *why)
 		daemon_fail(daemon, 1);
 }
 
+/* At once at the start only: what has just broken a tie, such as another clusterd on this machine,
+ * may well break the next one too. */
 void connect_start(struct daemon *daemon)
 {
+	int64_t delay_ns = daemon->core ? CONNECT_AGAIN_NS : 0;
+
 	loop_timer_del(daemon->loop, &daemon->connect_timer);
-	if (loop_timer_add(
-	            daemon->loop, 0, try_connect, daemon, "connect", &daemon->connect_timer) < 0)
+	if (loop_timer_add(daemon->loop, delay_ns, try_connect, daemon, "connect",
+	            &daemon->connect_timer) < 0)
 		daemon_fail(daemon, 1);
 }

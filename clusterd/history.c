@@ -97,7 +97,8 @@ void history_free(struct history *history)
 void history_add(
         struct history *history, const struct daemon *daemon, const struct core_record *record)
 {
-	const struct core_config *config = core_config(daemon->core);
+	/* Not the core's, which may be past a switch that this record came before. */
+	const struct core_config *config = &daemon->config->core;
 	json_t *entry = json_pack("{s:I, s:s, s:o, s:o, s:s, s:s, s:s, s:o}", "time_ms",
 	        (json_int_t)record->wall_ms, "group", config->groups[record->group].name, "from",
 	        node_json(config, record->from), "to", node_json(config, record->to), "kind",

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +34,7 @@
 struct log_sink {
 	const char *name; /* a program's name for syslog */
 	int fd;           /* of syslog's socket; -1: not connected */
+	bool is_journal;  /* standard error leads to journald */
 	uint64_t lost;    /* lines since the last one that got through */
 };
 
@@ -53,20 +55,35 @@ static int terminal_write(const char *line, size_t len)
 	return write(STDERR_FILENO, line, len) < 0 ? -errno : 0;
 }
 
+/* journald dates lines itself, and takes their priority from such a head; see sd-daemon(3). */
+static void terminal_head(const struct log_sink *sink, const struct qb_log_callsite *site,
+        const struct timespec *when, char *ret_head, size_t size)
+{
+	char date[32] = "";
+	struct tm tm;
+
+	if (sink->is_journal) {
+		snprintf(ret_head, size, "<%d>",
+		        site->priority < LOG_DEBUG ? site->priority : LOG_DEBUG);
+		return;
+	}
+	if (localtime_r(&when->tv_sec, &tm))
+		strftime(date, sizeof(date), "%F %T", &tm);
+	snprintf(ret_head, size, "%s.%03d %s: ", date, (int)(when->tv_nsec / 1000000),
+	        priority_name(site->priority));
+}
+
 static void terminal_line(
         int32_t target, struct qb_log_callsite *site, struct timespec *when, const char *text)
 {
 	struct log_sink *sink = qb_log_target_user_data_get(target);
-	char date[32] = "", lost[48] = "", line[LOG_LINE_MAX];
-	struct tm tm;
+	char head[64], lost[48] = "", line[LOG_LINE_MAX];
 	int len;
 
-	if (localtime_r(&when->tv_sec, &tm))
-		strftime(date, sizeof(date), "%F %T", &tm);
+	terminal_head(sink, site, when, head, sizeof(head));
 	if (sink->lost > 0)
 		snprintf(lost, sizeof(lost), "(%" PRIu64 " lines lost) ", sink->lost);
-	len = snprintf(line, sizeof(line), "%s.%03d %s: %s%s\n", date,
-	        (int)(when->tv_nsec / 1000000), priority_name(site->priority), lost, text);
+	len = snprintf(line, sizeof(line), "%s%s%s\n", head, lost, text);
 	if (len >= (int)sizeof(line))
 		len = (int)sizeof(line) - 1;
 	if (terminal_write(line, (size_t)len) < 0)
@@ -146,6 +163,17 @@ static void sink_close(int32_t target)
 	free(sink);
 }
 
+/* $JOURNAL_STREAM is "device:inode" of what systemd connected, see systemd.exec(5). */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
 void log_init(const char *name, bool foreground, bool verbose)
 {
 	uint8_t own = verbose ? LOG_DEBUG : LOG_INFO;
@@ -158,6 +186,7 @@ void log_init(const char *name, bool foreground, bool verbose)
 	if (sink) {
 		sink->name = name;
 		sink->fd = -1;
+		sink->is_journal = stderr_is_journal();
 		target = qb_log_custom_open(
 		        foreground ? terminal_line : syslog_line, sink_close, NULL, sink);
 		if (target < 0) {

@@ -5,9 +5,10 @@
  * Facts of corosync that this module hides: at a ring change CPG delivers the left list, then the
  * join list, then the totem membership with the ring id, so a view of a new ring is complete, and
  * told, only with the last of them; a join or leave of a process alone is told at once, with the
- * ring unchanged. A member that is not in the ring (a ghost) is left out. Quorum is told apart,
- * unordered against views and messages: match the ring ids. After membership_open no call here
- * waits for corosync.
+ * ring unchanged. A member that is not in the ring (a ghost) is left out. Quorum is told apart:
+ * match the ring ids. The quorum of a ring may come before its view, but never after a message that
+ * was sent in that ring. After membership_open no call here waits for corosync, but for one that
+ * comes right after corosync has answered (leaving).
  */
 #ifndef CLUSTERD_MEMBERSHIP_H
 #define CLUSTERD_MEMBERSHIP_H
@@ -72,17 +73,25 @@ struct membership_facts {
  * reterr (CORE_TEXT_SIZE bytes) telling what to do; -EAGAIN: corosync is not (yet) running. */
 int membership_open(struct loop *loop, const struct membership_ops *ops, void *ctx,
         struct membership **ret_membership, char *reterr);
-/* Joins the group "clusterd:<cluster>"; views follow. 0 or -errno. */
+/* Joins the group "clusterd:<cluster>"; views follow, and messages queued before go out after the
+ * first of them. 0 or -errno. A second daemon of this node is told ops->lost. */
 int membership_join(struct membership *membership, char *reterr);
+/* Also from within a call of ops. What libqb keeps of a lost connection is given back a little
+ * later, by a timer, when corosync's process has ended: the loop must outlive it or never run. */
 void membership_close(struct membership *membership);
 
 const struct membership_facts *membership_facts(const struct membership *membership);
 
 /* Queues one message for ordered delivery to all, ourselves included. 0, -EMSGSIZE, or -ENOBUFS
- * when MEMBERSHIP_QUEUE_MAX is reached: the caller must leave and rejoin. */
+ * when MEMBERSHIP_QUEUE_MAX is reached: the caller must leave and rejoin. -ESHUTDOWN once we have
+ * left. What one callback queues travels together. */
 int membership_send(struct membership *membership, const void *data, size_t len);
 bool membership_is_idle(const struct membership *membership); /* all sent came back */
-void membership_leave(struct membership *membership);         /* leaves the group in order */
+/* Leaves the group after what was queued; a view with self_left follows. Nothing may follow if
+ * corosync hangs or no view was told yet: then close. */
+void membership_leave(struct membership *membership);
+/* corosync gives up stopping 5 s after ops->shutdown (cfg.shutdown_timeout), with --force it stops
+ * then. ops->lost follows in any case, if not for its end then because it runs on. */
 void membership_allow_shutdown(struct membership *membership);
 
 #endif

@@ -11,7 +11,7 @@
  *
  * Of two processes on one node the one that came first is the member. Called by membership.c.
  */
-#include "clusterd/membership_internal.h"
+#include "clusterd/membership_view.h"
 
 #include <assert.h>
 #include <stdlib.h>

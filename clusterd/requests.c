@@ -193,8 +193,9 @@ static const char *code_of(enum core_reply_code code)
 void requests_answer(struct daemon *daemon, const struct core_effect *effect)
 {
 	struct pending *pending = pending_find(daemon->requests, effect->reply.request_id);
-	const struct core_config *config = core_config(daemon->core);
-	const struct group_rec *rec;
+	/* Not the core's, which may be past a switch that this reply came before. */
+	const struct core_config *config = &daemon->config->core;
+	uint8_t owner = effect->reply.owner;
 	double took_ms;
 
 	if (!pending)
@@ -204,12 +205,11 @@ void requests_answer(struct daemon *daemon, const struct core_effect *effect)
 		control_reply_error(daemon->control, pending->id, code_of(effect->reply.code),
 		        effect->reply.text);
 	} else {
-		rec = &core_state(daemon->core)->groups[effect->reply.group];
 		control_reply(daemon->control, pending->id,
 		        json_pack("{s:b, s:s, s:s?, s:s, s:o}", "ok", 1, "group",
 		                config->groups[effect->reply.group].name, "owner",
-		                rec->owner == CORE_NO_NODE ? NULL : config->nodes[rec->owner].name,
-		                "state", group_state_name(rec->state), "took_ms",
+		                owner == CORE_NO_NODE ? NULL : config->nodes[owner].name, "state",
+		                group_state_name(effect->reply.state), "took_ms",
 		                pending->wait ? json_real(took_ms) : json_null()));
 	}
 	pending_drop(pending);

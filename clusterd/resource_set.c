@@ -12,12 +12,16 @@
 #include "clusterd/log.h"
 #include "resources/vip.h"
 
+#define OPS_A_TURN 8 /* of those that start a process: each may take a millisecond or more */
+
 enum op_kind { OP_NONE, OP_PROBING, OP_STARTING, OP_STOPPING };
 
 struct slot {
 	struct resource *res;
 	uint64_t op; /* of the operation under way */
 	enum op_kind kind;
+	struct slot *next_waiting; /* its turn has not come yet */
+	bool is_waiting;
 };
 
 struct slots {
@@ -32,6 +36,9 @@ struct resource_set {
 	uint64_t next_op;
 	uint32_t n_groups;
 	struct slots *groups;
+	uint32_t n_this_turn; /* operations begun in this turn of the loop */
+	struct slot *waiting, **waiting_end;
+	struct loop_timer *turn_timer;
 	uint32_t n_probes;
 	void (*probed)(struct daemon *daemon);
 };
@@ -39,6 +46,80 @@ struct resource_set {
 static struct slot *slot_of(struct resource_set *set, const struct resource *res)
 {
 	return &set->groups[res->group].slots[res->index];
+}
+
+static void op_call(struct slot *slot)
+{
+	struct resource *res = slot->res;
+
+	switch (slot->kind) {
+	case OP_PROBING: res->type->probe(res, slot->op); break;
+	case OP_STARTING: res->type->start(res, slot->op); break;
+	case OP_STOPPING: res->type->stop(res, slot->op); break;
+	case OP_NONE: break;
+	}
+}
+
+static void on_turn(void *ctx)
+{
+	struct resource_set *set = ctx;
+
+	for (set->n_this_turn = 0; set->waiting && set->n_this_turn < OPS_A_TURN;
+	        set->n_this_turn++) {
+		struct slot *slot = set->waiting;
+
+		set->waiting = slot->next_waiting;
+		slot->is_waiting = false;
+		op_call(slot);
+	}
+	if (!set->waiting)
+		set->waiting_end = &set->waiting;
+	set->n_this_turn = 0;
+	if (set->waiting &&
+	        loop_timer_add(set->host.loop, 0, on_turn, set, "operations", &set->turn_timer) < 0)
+		daemon_fail(set->daemon, 1);
+}
+
+/* Many processes started at once would hold up the loop: a few begin at once, the others wait for
+ * the next turns. Pipelined operations are quick and never wait. */
+static void op_begin(struct resource_set *set, struct slot *slot, enum op_kind kind)
+{
+	slot->op = ++set->next_op;
+	slot->kind = kind;
+	if (slot->res->type->pipelined) {
+		op_call(slot);
+		return;
+	}
+	if (!set->turn_timer &&
+	        loop_timer_add(set->host.loop, 0, on_turn, set, "operations", &set->turn_timer) < 0)
+		daemon_fail(set->daemon, 1);
+	if (set->n_this_turn < OPS_A_TURN && !set->waiting) {
+		set->n_this_turn++;
+		op_call(slot);
+		return;
+	}
+	slot->is_waiting = true;
+	slot->next_waiting = NULL;
+	*set->waiting_end = slot;
+	set->waiting_end = &slot->next_waiting;
+}
+
+/* One that has not begun yet ends at once. */
+static void op_cancel(struct resource_set *set, struct slot *slot)
+{
+	struct slot **at = &set->waiting;
+
+	if (!slot->is_waiting) {
+		slot->res->type->cancel(slot->res);
+		return;
+	}
+	while (*at != slot)
+		at = &(*at)->next_waiting;
+	*at = slot->next_waiting;
+	if (!*at)
+		set->waiting_end = at;
+	slot->is_waiting = false;
+	set->host.done(set, slot->res, slot->op, -ECANCELED, "called off");
 }
 
 static void probe_done(struct resource_set *set, struct resource *res, int rc, const char *text)
@@ -149,6 +230,7 @@ int resource_set_new(struct daemon *daemon, struct resource_set **ret_set)
 	if (!set)
 		return -ENOMEM;
 	set->daemon = daemon;
+	set->waiting_end = &set->waiting;
 	set->host = (struct resource_host){
 	        .loop = daemon->loop,
 	        .runner = daemon->runner,
@@ -181,6 +263,7 @@ void resource_set_free(struct resource_set *set)
 {
 	if (!set)
 		return;
+	loop_timer_del(set->daemon->loop, &set->turn_timer);
 	for (uint32_t i = 0; set->groups && i < set->n_groups; i++)
 		slots_fini(&set->groups[i]);
 	free(set->groups);
@@ -197,9 +280,7 @@ void resource_set_probe(struct resource_set *set, void (*fn)(struct daemon *daem
 			struct slot *slot = &set->groups[i].slots[j];
 
 			set->n_probes++;
-			slot->op = ++set->next_op;
-			slot->kind = OP_PROBING;
-			slot->res->type->probe(slot->res, slot->op);
+			op_begin(set, slot, OP_PROBING);
 		}
 	}
 	if (--set->n_probes == 0)
@@ -225,23 +306,15 @@ const bool *resource_set_found(const struct resource_set *set, uint32_t group)
 void resource_set_op(struct resource_set *set, enum core_op op, uint32_t group, uint32_t resource)
 {
 	struct slot *slot = &set->groups[group].slots[resource];
-	const struct resource_type *type = slot->res->type;
 
 	switch (op) {
-	case CORE_OP_START:
-	case CORE_OP_STOP:
-		slot->op = ++set->next_op;
-		slot->kind = op == CORE_OP_START ? OP_STARTING : OP_STOPPING;
-		if (op == CORE_OP_START)
-			type->start(slot->res, slot->op);
-		else
-			type->stop(slot->res, slot->op);
-		break;
+	case CORE_OP_START: op_begin(set, slot, OP_STARTING); break;
+	case CORE_OP_STOP: op_begin(set, slot, OP_STOPPING); break;
 	case CORE_OP_CANCEL:
 		if (slot->kind != OP_NONE)
-			type->cancel(slot->res);
+			op_cancel(set, slot);
 		break;
-	case CORE_OP_ADOPT: type->adopt(slot->res); break;
+	case CORE_OP_ADOPT: slot->res->type->adopt(slot->res); break;
 	}
 }
 

@@ -60,6 +60,7 @@ static int vip_create(const struct resource_host *host, const struct config_reso
         struct resource **ret_res)
 {
 	char reterr[CORE_TEXT_SIZE];
+	const char *interface = config_param(conf, "interface")->str;
 	struct vip *vip;
 	int rc;
 
@@ -69,12 +70,16 @@ static int vip_create(const struct resource_host *host, const struct config_reso
 	if (!vip)
 		return -ENOMEM;
 	vip->res = (struct resource){.type = &vip_type, .conf = conf, .host = host};
-	vip->interface = config_param(conf, "interface")->str;
-	rc = address_parse(
-	        config_param(conf, "address")->str, &vip->address, reterr, sizeof(reterr));
+	/* A copy: at a reload the resource stays and the config goes. */
+	vip->interface = interface ? strdup(interface) : NULL;
+	rc = interface && !vip->interface ? -ENOMEM : 0;
+	if (rc == 0)
+		rc = address_parse(
+		        config_param(conf, "address")->str, &vip->address, reterr, sizeof(reterr));
 	if (rc == 0)
 		rc = vip_engine_add(host->vips, vip);
 	if (rc < 0) {
+		free(vip->interface);
 		free(vip);
 		return rc;
 	}
@@ -87,6 +92,7 @@ static void vip_free(struct resource *res)
 	struct vip *vip = vip_of(res);
 
 	vip_engine_remove(vip);
+	free(vip->interface);
 	free(vip);
 }
 

@@ -80,7 +80,7 @@ static int route_ask(int fd, const struct ip_address *address, bool *ret_is_conn
 static bool subnet_may_be_here(const struct ip_address *address)
 {
 	size_t last = address_len(address) - 1, bits = address_len(address) * 8;
-	bool may_be = false, is_connected;
+	bool may_be = false, is_connected = false;
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	if (fd < 0)

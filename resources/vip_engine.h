@@ -50,8 +50,8 @@ struct vip {
 	struct resource res; /* first: vip.c casts */
 	struct vip_engine *engine;
 	struct ip_address address;
-	const char *interface; /* the config's; NULL: by subnet */
-	size_t slot;           /* in engine->vips */
+	char *interface; /* NULL: by subnet */
+	size_t slot;     /* in engine->vips */
 	struct vip *next;      /* of the same bucket */
 
 	enum vip_job job; /* queued while not VIP_IDLE */

@@ -2,7 +2,6 @@
 # What ./demo and ./check do first: install what is missing, build in the tree. Sourced by both from
 # the tree's top; $caller names it in messages.
 
-
 if [ "$(id -u)" -ne 0 ]; then
 	echo "$caller: run me as root: I make network namespaces" >&2
 	exit 1

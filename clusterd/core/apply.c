@@ -65,7 +65,6 @@ static void apply_started(struct core *core, uint8_t node, const struct msg *msg
 	if (rec->state != GROUP_STARTING || rec->owner != node)
 		return;
 	record(core, msg, from, true);
-	group_set_problem(rec, NULL);
 	group_move(core, msg->group, GROUP_EV_STARTED, node, rec->cause, rec->cause_node);
 }
 
@@ -287,15 +286,18 @@ static void note_foreign(struct core *core, uint8_t node, int rc, const struct m
 {
 	const char *name = core->config->nodes[node].name;
 
+	if (core->foreign_said & node_bit(node))
+		return;
+	core->foreign_said |= node_bit(node);
 	if (rc == -EPROTONOSUPPORT)
 		effect_note(core, CORE_NOTE_ERROR, false,
 		        "node %s speaks version %u of the protocol, this one speaks %u: install "
 		        "the "
-		        "same version of clusterd; its message was ignored",
+		        "same version of clusterd; such messages are ignored",
 		        name, msg->protocol, CORE_PROTOCOL);
 	else
 		effect_note(core, CORE_NOTE_WARNING, false,
-		        "node %s sent a message that is not well-formed; it was ignored", name);
+		        "node %s sent a message that is not well-formed; such messages are ignored", name);
 }
 
 void message_apply(struct core *core, uint8_t node, const void *data, size_t len)

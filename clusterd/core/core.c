@@ -78,11 +78,17 @@ void core_touch(struct core *core, uint32_t group)
 	core_touch_local(core, group);
 }
 
+void core_sync_all(struct core *core)
+{
+	memset(core->sync_touched, 1, core->config->n_groups);
+	core->any_sync = true;
+}
+
 void core_touch_all(struct core *core)
 {
 	memset(core->plan_touched, 1, core->config->n_groups);
-	memset(core->sync_touched, 1, core->config->n_groups);
-	core->any_plan = core->any_sync = true;
+	core->any_plan = true;
+	core_sync_all(core);
 }
 
 bool core_may_act(const struct core *core)
@@ -135,8 +141,7 @@ static void leave_step(struct core *core)
 		effect_send(core, &msg);
 		core->leave_sent = true;
 	}
-	memset(core->sync_touched, 1, core->config->n_groups);
-	core->any_sync = true;
+	core_sync_all(core);
 }
 
 /* Done when nothing runs here, and, while we have a voice, all others know it. */
@@ -213,12 +218,27 @@ static void dispatch(struct core *core, const struct core_event *event)
 	}
 }
 
+/* What waits to be delivered is old by now, and the others may have gone on without us: believe
+ * nothing of it until they have answered. */
+static void rejoin_if_stalled(struct core *core)
+{
+	int64_t late_us = core->event->now_us - core->tick_us;
+
+	if (core->phase != CORE_MEMBER || core->tick_us == 0 || late_us < core->holdoff_us)
+		return;
+	effect_note(core, CORE_NOTE_WARNING, false, "this node: clusterd did not run for %lld ms",
+	        (long long)(late_us / 1000));
+	keep_for_a_while(core);
+	join_begin(core);
+}
+
 void core_step(struct core *core, const struct core_event *event, struct core_effects *effects)
 {
 	if (core->phase == CORE_LEFT)
 		return;
 	core->event = event;
 	core->effects = effects;
+	rejoin_if_stalled(core);
 	dispatch(core, event);
 	settle(core);
 	leave_settle(core);

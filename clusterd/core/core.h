@@ -163,8 +163,10 @@ struct core_effect {
 		struct {
 			uint64_t request_id;
 			enum core_reply_code code;
-			uint32_t group; /* UINT32_MAX: none */
-			char *text;     /* owned; NULL with CORE_REPLY_OK */
+			uint32_t group; /* UINT32_MAX: none; in the config before a later SWITCH */
+			uint8_t owner;  /* as it was when this was said, and */
+			enum group_state state; /* of the group */
+			char *text;             /* owned; NULL with CORE_REPLY_OK */
 		} reply;
 		struct core_record *record; /* owned */
 		struct {

@@ -96,6 +96,11 @@ void effect_reply(struct core *core, uint64_t request_id, enum core_reply_code c
 	effect->reply.request_id = request_id;
 	effect->reply.code = code;
 	effect->reply.group = group;
+	effect->reply.owner = CORE_NO_NODE;
+	if (group < core->config->n_groups) {
+		effect->reply.owner = core->state.groups[group].owner;
+		effect->reply.state = core->state.groups[group].state;
+	}
 	if (!fmt)
 		return;
 	va_start(args, fmt);

@@ -92,7 +92,8 @@ struct core {
 	int64_t keep_until_us; /* how long what runs may go on without a state */
 	int64_t lost_us[CORE_MAX_NODES]; /* when a daemon went, 0: it did not */
 
-	uint64_t view_version; /* of the state at the latest view: what histories are compared by */
+	uint64_t view_version; /* of the state when somebody last came: histories are compared by it */
+	node_mask foreign_said; /* in this view: whose strange messages were named */
 	struct hello_rec hello[CORE_MAX_NODES]; /* in this view, whatever phase we are in */
 	uint32_t n_answers; /* snapshots and new states delivered in this view */
 	uint32_t hello_seq;
@@ -145,6 +146,7 @@ void note_transition(
 /* core.c */
 void core_touch(struct core *core, uint32_t group); /* plan it, and look at it locally */
 void core_touch_all(struct core *core);
+void core_sync_all(struct core *core); /* locally only: never a reason to plan */
 void core_touch_local(struct core *core, uint32_t group);
 void core_ordered_done(struct core *core);  /* after each ordered event, before the next */
 bool core_may_act(const struct core *core); /* member, quorate in this ring, not frozen */
@@ -153,6 +155,7 @@ bool core_may_act(const struct core *core); /* member, quorate in this ring, not
 void view_step(struct core *core, const struct core_view *view);
 void quorum_step(struct core *core, struct ring_id ring, bool quorate);
 void lost_step(struct core *core);
+void keep_for_a_while(struct core *core); /* what runs, without a state */
 bool quorum_is_known(const struct core *core);
 bool quorum_holds(const struct core *core);
 uint8_t node_of(const struct core *core, uint32_t nodeid); /* or CORE_NO_NODE */

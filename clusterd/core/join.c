@@ -406,6 +406,9 @@ static void become_member(struct core *core, struct core_state *state)
 		core->lost_us[i] =
 		        node == NODE_LOST || node == NODE_JOINING ? core->event->now_us : 0;
 	}
+	/* What the others have not planned anew, we must not: a choice hangs on loads that change. */
+	memset(core->plan_touched, 0, core->config->n_groups);
+	core->any_plan = false;
 	local_forget_reports(core);
 	effect_timer(core, CORE_TIMER_HELLO, 0);
 	effect_timer(core, CORE_TIMER_FORM, 0);
@@ -545,7 +548,9 @@ bool join_overhear(struct core *core, uint8_t node, const struct msg *msg)
 	for (unsigned i = 0; i < core->config->n_nodes; i++) {
 		struct hello_rec *hello = &core->hello[i];
 
-		if (msg->type == MSG_SNAPSHOT ? i == node : is_form && hello->seen) {
+		bool is_target = core->config->nodes[i].nodeid == msg->nodeid;
+
+		if (msg->type == MSG_SNAPSHOT ? i == node || is_target : is_form && hello->seen) {
 			hello->seen = hello->msg.has_state = true;
 			hello->msg.config_digest = msg->config_digest;
 		}

@@ -67,6 +67,13 @@ static void plan_group(struct core *core, uint32_t group, struct policy_load *lo
 	}
 }
 
+/* What went wrong is told until the group runs and every node is a choice for it again. */
+static void problem_settle(struct group_rec *rec)
+{
+	if (rec->state == GROUP_ONLINE && !rec->failed_on && !rec->unfit_on)
+		group_set_problem(rec, NULL);
+}
+
 void plan_touched(struct core *core)
 {
 	struct policy_load load;
@@ -77,6 +84,7 @@ void plan_touched(struct core *core)
 			continue;
 		core->plan_touched[i] = 0;
 		plan_group(core, i, &load);
+		problem_settle(&core->state.groups[i]);
 	}
 }
 

@@ -44,7 +44,7 @@ void phase_set(struct core *core, enum core_phase phase, const char *why)
 	effect_note(core,
 	        phase == CORE_NO_QUORUM || phase == CORE_OUT ? CORE_NOTE_WARNING : CORE_NOTE_INFO,
 	        false, "this node: %s (%s)", core_phase_name(phase), why);
-	core_touch_all(core);
+	core_sync_all(core);
 }
 
 static bool in_group(const struct core_view *view, uint32_t nodeid, bool *ret_fresh)
@@ -141,7 +141,6 @@ static void view_apply(struct core *core)
 
 	core->in_view = true;
 	core->state.version++;
-	core->view_version = core->state.version;
 	for (uint8_t i = 0; i < core->state.n_nodes; i++) {
 		struct node_rec *rec = &core->state.nodes[i];
 		uint32_t nodeid = core->config->nodes[i].nodeid;
@@ -160,13 +159,15 @@ static void view_apply(struct core *core)
 		}
 	}
 	core_touch_all(core);
-	if (any_fresh)
+	if (any_fresh) {
+		core->view_version = core->state.version;
 		join_say_hello(core, true);
+	}
 	core_ordered_done(core);
 	core->in_view = false;
 }
 
-static void keep_for_a_while(struct core *core)
+void keep_for_a_while(struct core *core)
 {
 	core->keep_until_us = core->event->now_us + core->holdoff_us;
 }
@@ -191,7 +192,7 @@ static void quorum_settle(struct core *core)
 		join_try_form(core);
 	} else if (core->phase == CORE_MEMBER && core->is_frozen) {
 		core->is_frozen = false;
-		core_touch_all(core);
+		core_sync_all(core);
 		if (core->view_pending) {
 			core->view_pending = false;
 			view_apply(core);
@@ -209,6 +210,7 @@ void view_step(struct core *core, const struct core_view *view)
 	core->view = *view;
 	core->view_us = core->event->now_us;
 	core->n_answers = 0;
+	core->foreign_said = 0;
 	for (unsigned i = 0; i < CORE_MAX_NODES; i++)
 		core->hello[i].seen = false;
 	if (core->phase == CORE_MEMBER && !view->self_left && !was_undecided) {
@@ -253,7 +255,7 @@ void holdoff_tick(struct core *core)
 
 	if (core->keep_until_us && now >= core->keep_until_us) {
 		core->keep_until_us = 0;
-		core_touch_all(core);
+		core_sync_all(core);
 	}
 	if (!core_may_act(core))
 		return;

@@ -172,6 +172,15 @@ static bool is_complete(const struct probe *probe)
 	               probe_now_ns() - probe->last_send_ns > STRAGGLERS_NS);
 }
 
+/* Told to end: no more is sent. False: nothing was. */
+static bool finish(struct probe *probe, int signal_fd)
+{
+	struct signalfd_siginfo info;
+
+	probe->options.duration_ns = (int64_t)probe->next * probe->options.interval_ns;
+	return read(signal_fd, &info, sizeof(info)) == sizeof(info) && probe->next > 0;
+}
+
 static int run(struct probe *probe)
 {
 	int signal_fd, timer_fd;
@@ -192,8 +201,8 @@ static int run(struct probe *probe)
 		for (int i = 0; i < n; i++) {
 			uint64_t tag = events[i].data.u64, ticks;
 
-			if (tag == TAG_SIGNAL)
-				ended = true;
+			if (tag == TAG_SIGNAL) /* what was sent may still be answered */
+				ended = !finish(probe, signal_fd);
 			else if (tag != TAG_TIMER)
 				probe->kind->ready(probe, tag, events[i].events);
 			else if (read(timer_fd, &ticks, sizeof(ticks)) == sizeof(ticks))

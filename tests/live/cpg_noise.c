@@ -3,7 +3,7 @@
  * A stranger in a CPG group: joins it and sends noise, broken and forged frames, other versions,
  * and what it has heard from others, as it was and altered. Nothing of it may change anything.
  *
- * usage: cpg_noise GROUP COUNT [SEED]
+ * usage: cpg_noise GROUP COUNT SEED [--no-replays]
  * Prints "joined", waits for a frame of another process (for replays; at most HEAR_MAX_NS), sends
  * COUNT messages, waits until the last was delivered, and says what it sent. It knows the frame's
  * header and the first bytes of a message (membership_send.c, core/message.c), and no more.
@@ -266,19 +266,21 @@ int main(int argc, char **argv)
 {
 	static struct state state;
 	int64_t deadline_ns;
-	unsigned count, n_sent = 0, n_replayed = 0;
+	unsigned kinds, count, n_sent = 0, n_replayed = 0;
 
-	if (argc < 3 || strlen(argv[1]) >= CPG_MAX_NAME_LENGTH) {
-		fprintf(stderr, "usage: cpg_noise GROUP COUNT [SEED]\n");
+	if (argc < 4 || strlen(argv[1]) >= CPG_MAX_NAME_LENGTH ||
+	        (argc > 4 && strcmp(argv[4], "--no-replays") != 0)) {
+		fprintf(stderr, "usage: cpg_noise GROUP COUNT SEED [--no-replays]\n");
 		return 2;
 	}
+	kinds = argc > 4 ? NOISE_REPLAY : NOISES;
 	count = (unsigned)strtoul(argv[2], NULL, 10);
-	state.random = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
+	state.random = strtoull(argv[3], NULL, 10) | 1;
 	state.own_pid = (uint32_t)getpid();
 	join(&state, argv[1]);
 	deadline_ns = now_ns() + SEND_MAX_NS;
 	for (unsigned i = 0; i < count; i++) {
-		enum noise noise = (enum noise)(i % NOISES);
+		enum noise noise = (enum noise)(i % kinds);
 		size_t len = make(&state, noise);
 
 		if (noise >= NOISE_REPLAY && len == 0)

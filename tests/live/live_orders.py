@@ -37,8 +37,8 @@ def failover(cluster):
 
 	def moved(owner, *argv):
 		probes = cluster.probe()
-		cluster.ctl("n3", "failover", *argv, words=f"online on {owner} after" if "--wait" in argv
-			else "decided")
+		cluster.ctl("n3", "failover", *argv, words=f"online on {owner} after"
+			if argv[-1].startswith("--wait") else "decided")
 		cluster.settled(owners={"web": owner})
 		probes.stop()
 		expect(probes.longest_ms() < PLANNED_MS, f"failover {argv}: {probes.text()}")

@@ -40,7 +40,7 @@ def watched(cluster, function, two_may_hold):
 	"""Runs one test under the eyes of witness and judge; returns its figures."""
 	may = {address for group in two_may_hold for address in ADDRESSES[group]}
 	n_overlaps = len(cluster.witness.overlaps)
-	cluster.judge_start(address for group in livelib.HOMES for address in ADDRESSES[group])
+	cluster.judge_start()
 	try:
 		figures = function(cluster)
 	finally:
@@ -52,7 +52,8 @@ def watched(cluster, function, two_may_hold):
 	double = [address for address, verdict in seen.items()
 		if verdict["two_holders_total"] and address not in may]
 	expect(not double, f"two nodes answered on the wire: {[(a, seen[a]) for a in double]}")
-	expect(all(verdict["answers"] for verdict in seen.values()), f"the judge heard nobody: {seen}")
+	heard = {address for address, verdict in seen.items() if verdict["answers"]}
+	expect(heard >= {a for group in livelib.HOMES for a in ADDRESSES[group]}, f"heard only of {heard}")
 	return figures
 
 

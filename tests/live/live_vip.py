@@ -45,7 +45,7 @@ def carrier_lost(cluster):
 	outage = probes.stop()
 	expect(outage.longest_ms() < AT_ONCE_MS, f"outage {outage.text()}")
 	expect("n1" in cluster.group("web", "n2")["failed_on"], "n1 should be known as not fit")
-	cluster.ctl("n2", "failover", "web", "--to", "n1", status=1, words="n1 cannot run it now.*carrier")
+	cluster.ctl("n2", "failover", "web", "--to", "n1", status=1, words="node n1 cannot run it now")
 	before = cluster.group("web", "n2")
 	cluster.settled(owners={"web": "n2"})
 
@@ -70,12 +70,12 @@ def interface_deleted(cluster):
 	outage = probes.stop()
 	# The service has to be stopped and started as well, by scripts.
 	expect(outage.longest_ms() < 2 * AT_ONCE_MS, f"outage {outage.text()}")
-	text = cluster.ctl("n1", "failover", "svc", "--to", "n2", status=1, words="n2 cannot run it now")
-	cluster.power_off("n2")
-	cluster.power_on("n2")
+	cluster.ctl("n1", "failover", "svc", "--to", "n2", status=1, words="node n2 cannot run it now")
+	cluster.plug("n2")
+	wait_for(lambda: "n2" not in cluster.group("svc", "n1")["failed_on"], "n2 should be fit again")
 	cluster.settled(owners={"svc": "n3"})
 	cluster.ctl("n1", "failover", "svc", "--to", "n2", "--wait", words="online on n2")
 	cluster.settled(owners={"svc": "n2"})
 	moved = [c for c in cluster.witness.since(0, "n3", SVC) if c.is_added and c.time_ns > deleted_ns]
 	return f"outage {outage.text()}; set on n3 {(moved[0].time_ns - deleted_ns) / 1e6:.0f} ms after " \
-		f"the deletion ({text.strip()})"
+		"the deletion"

@@ -470,19 +470,15 @@ while count < COUNT:
         iov = Iovec(data, len(data))
         rc = cpg.cpg_mcast_joined(handle, 2, ctypes.byref(iov), 1)
         assert rc in (1, 6), rc
-        if rc == 6 and PROBE:
-            print(count, flush=True)
-            exit()
         count += rc == 1
-        if rc == 6 or PROBE:
+        if rc == 6:
             time.sleep(0.001)
 print("sent", flush=True)
 """
 
 
-def stranger(node, group, data, count, probe=False):
-    """Sends count messages; with probe slowly, and prints how many went until TRY_AGAIN came."""
-    script = "GROUP=%r\nDATA=%s\nCOUNT=%d\nPROBE=%r\n" % (group, data, count, probe) + STRANGER
+def stranger(node, group, data, count):
+    script = "GROUP=%r\nDATA=%s\nCOUNT=%d\n" % (group, data, count) + STRANGER
     return node.start("python3", "-c", script, stdout=subprocess.PIPE)
 
 
@@ -523,38 +519,6 @@ def test_large(cluster):
     sent = cluster.traces[1].ask("send 1 %d" % (MESSAGE_MAX + 1), "sent")
     expect(sent.rc == -90, sent)  # EMSGSIZE
     expect(flood.wait(LIMIT_S) == 0, "the flood failed")
-
-
-def stall_and_fill(cluster, count):
-    """Messages of 10,000 bytes into totem's queue while no token goes round; what was printed."""
-    log = cluster.nodes[0].log
-    before = log().count("Token has not been received")
-    os.kill(cluster.nodes[2].corosync.pid, signal.SIGSTOP)
-    wait_for("a token that is lost", lambda: log().count("Token has not been received") > before)
-    return stranger(cluster.nodes[0], b"flood", "[b'\\0' * 10000]", count, True).stdout.readline()
-
-
-def test_dropped(cluster):
-    """A message that corosync drops without a word is sent again, once, in its place."""
-    most = int(stall_and_fill(cluster, 10000))
-    expect(50 < most < 1000, most)
-    cluster.settled("1,2", on=(1, 2))
-    os.kill(cluster.nodes[2].corosync.pid, signal.SIGCONT)
-    cluster.settled("1,2,3")
-    # Corosync closes the door at 75 % of its queue; a message of ours takes more than the rest.
-    marks = cluster.marks()
-    expect(stall_and_fill(cluster, most - 2) == b"sent\n", "the queue was not as empty as before")
-    cluster.traces[1].tell("send 1 %d" % MESSAGE_MAX)
-    cluster.traces[1].tell("send 3")
-    wait_for("dropped by corosync", lambda: "No buffer space available" in cluster.nodes[0].log())
-    cluster.settled("1,2", on=(1, 2), after=marks)
-    os.kill(cluster.nodes[2].corosync.pid, signal.SIGCONT)
-    for number in (1, 2):
-        wait_for("4 messages", lambda: len(numbers(cluster.traces[number], 1, marks[number])) >= 4)
-        got = numbers(cluster.traces[number], 1, marks[number])
-        expect(got == list(range(got[0], got[0] + 4)), got)
-    told = [line for line in cluster.traces[1].log if "sending it again" in line]
-    expect(len(told) == 1, cluster.traces[1].log)
 
 
 def test_flood(cluster):
@@ -613,12 +577,26 @@ def test_stopped(cluster):
     expect(stats.longest_ns < 100e6 and stats.idle == 1, stats)
 
 
+def quorum_precedes_messages(trace, mark):
+    """No message is told between the view of a ring and the quorum of that ring."""
+    waiting_for, known = None, set()
+    for event in trace.events[mark:]:
+        if event.name == "quorum":
+            known.add(event.ring)
+        elif event.name == "view":
+            waiting_for = event.ring
+        elif event.name == "message" and waiting_for:
+            expect(waiting_for in known, "a message before the quorum of %s" % waiting_for)
+
+
 def test_power_off(cluster):
     """A dead node: one view with the new ring, then its quorum; with how long each takes."""
     gaps = []
     for _ in range(5):
         marks = cluster.marks()
         off_ns = cluster.nodes[2].power_off()
+        for number in (1, 2):
+            cluster.traces[number].tell("send 50")
         ring = cluster.settled("1,2", on=(1, 2), after=marks)
         for number in (1, 2):
             views = cluster.traces[number].all("view", marks[number])
@@ -626,6 +604,9 @@ def test_power_off(cluster):
             quorum = cluster.traces[number].wait("quorum", lambda e: e.ring == ring, marks[number])
             expect(quorum.quorate == 1, quorum)
             gaps.append((quorum.ns - views[0].ns) / 1e6)
+            wait_for("100 messages", lambda: len(
+                cluster.traces[number].all("message", marks[number])) >= 100)
+            quorum_precedes_messages(cluster.traces[number], marks[number])
         cluster.figure("power off to view at n1, ms", "%.0f" % (
             (cluster.traces[1].all("view", marks[1])[0].ns - off_ns) / 1e6))
         marks = cluster.marks()
@@ -653,7 +634,9 @@ def test_partition(cluster):
     for number, others in ((1, {3}), (2, {3}), (3, {1, 2})):
         views = [v for v in cluster.traces[number].all("view", marks[number])
                  if plain(v) == "1,2,3"]
-        expect(len(views) == 1 and fresh(views[0]) == others, views)
+        # On healing, corosync may tear n1 and n2 apart for a moment as well: then both are fresh.
+        expect(len(views) == 1 and others <= fresh(views[0]), views)
+        expect(number not in fresh(views[0]), views)
     expect(cluster.traces[3].all("quorum")[-1].quorate == 1, "no quorum after healing")
 
 

@@ -28,7 +28,8 @@ static bool same_ring(const struct world *world, int a, int b)
 
 bool bus_is_whole(const struct world *world, int node)
 {
-	if (!world->machines[node].is_on || world->machines[node].ring_seq == 0)
+	if (!world->machines[node].is_on || world->machines[node].ring_seq == 0 ||
+	        world->machines[node].torn_side != 0)
 		return false;
 	for (int i = 0; i < (int)world->n_machines; i++) {
 		if (same_ring(world, node, i) && !sees(world, node, i))
@@ -71,6 +72,7 @@ static void deliver(struct world *world, int to, const struct item *message)
 	size_t len = message->event.message.len;
 
 	item->event = message->event;
+	item->sent_us = message->sent_us;
 	item->data = malloc(len ? len : 1);
 	if (!item->data)
 		abort();
@@ -78,6 +80,8 @@ static void deliver(struct world *world, int to, const struct item *message)
 	item->event.message.data = item->data;
 	put(world, item, world->now_us + world->latency_us + world_jitter(world));
 }
+
+static void outbox_flush(struct world *world, int node);
 
 static void hold(struct machine *machine, struct item *item)
 {
@@ -87,20 +91,45 @@ static void hold(struct machine *machine, struct item *item)
 	machine->n_outbox++;
 }
 
+/* Same ring, and not on the other side of a tear in it. */
+static bool goes_with(const struct world *world, int a, int b)
+{
+	return same_ring(world, a, b) && world->machines[a].torn_side == world->machines[b].torn_side;
+}
+
+/* May a message without a token still be ordered? Then the ring is torn: it cannot go on, and those
+ * who got the message stand on one side. */
+static bool recover(struct world *world, int node)
+{
+	if (world->machines[node].ring_seq == 0 || world->machines[node].outbox ||
+	        !world->ops->is_recovered ||
+	        !world->ops->is_recovered(world->ctx, node))
+		return false;
+	for (int i = 0; i < (int)world->n_machines; i++) {
+		struct machine *machine = &world->machines[i];
+
+		if (same_ring(world, node, i) && machine->torn_side == 0)
+			machine->torn_side = machine->is_on ? machine->side + 1 : -1;
+	}
+	for (int i = 0; i < (int)world->n_machines; i++) {
+		if (goes_with(world, node, i) && !sees(world, node, i))
+			return false;
+	}
+	return true;
+}
+
 void bus_send_item(struct world *world, struct item *item)
 {
 	int node = item->node;
 	struct machine *machine = &world->machines[node];
 
-	if (!machine->is_in_group ||
-	        (!bus_is_whole(world, node) && !(world->ops->is_recovered &&
-	                                               world->ops->is_recovered(world->ctx, node)))) {
+	if (!machine->is_in_group || (!bus_is_whole(world, node) && !recover(world, node))) {
 		hold(machine, item);
 		return;
 	}
+	outbox_flush(world, node); /* what one sends stays in order */
 	for (int i = 0; i < (int)world->n_machines; i++) {
-		if (same_ring(world, node, i) && sees(world, node, i) &&
-		        world->machines[i].is_in_group)
+		if (goes_with(world, node, i) && world->machines[i].is_in_group)
 			deliver(world, i, item);
 	}
 	item_free(item);
@@ -112,6 +141,7 @@ void bus_send(struct world *world, int node, void *data, size_t len)
 
 	item->data = data;
 	item->instance = world->machines[node].instance;
+	item->sent_us = world->now_us;
 	item->event.type = CORE_EV_MESSAGE;
 	item->event.message.nodeid = (uint32_t)node + 1;
 	item->event.message.len = len;
@@ -206,7 +236,7 @@ static bool is_as_it_should(const struct world *world, int node)
 		if (sees(world, node, i) != (same_ring(world, node, i)))
 			return false;
 	}
-	return world->machines[node].ring_seq != 0;
+	return world->machines[node].ring_seq != 0 && world->machines[node].torn_side == 0;
 }
 
 static void form_ring(struct world *world, int first)
@@ -216,13 +246,14 @@ static void form_ring(struct world *world, int first)
 
 	for (int i = 0; i < n; i++) {
 		for (int j = 0; j < n; j++)
-			came_with[i][j] = same_ring(world, i, j);
+			came_with[i][j] = goes_with(world, i, j);
 	}
 	world->ring_seq += 4;
 	for (int i = first; i < n; i++) {
 		if (sees(world, first, i)) {
 			world->machines[i].ring_seq = world->ring_seq;
 			world->machines[i].ring_nodeid = (uint32_t)first + 1;
+			world->machines[i].torn_side = 0;
 		}
 	}
 	for (int i = first; i < n; i++) {

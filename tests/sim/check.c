@@ -3,9 +3,10 @@
  * What must hold after every event, and what must be reached in the end.
  *
  * Nothing of a group is started while anything of it may run elsewhere, with these exceptions, which
- * stand as long as that copy does: the other machine is not in the ring that the start is decided in
- * (a delivered ring change is the proof, as long as there are no leases); the copy was left by a
- * daemon that was killed or frozen, and its hold-off has passed.
+ * stand as long as that copy does: the other machine is not in the ring that the start is decided in,
+ * whether the view says so (a delivered ring change is the proof, as long as there are no leases) or
+ * has not come yet; the copy was left by a daemon that was killed or frozen, and its hold-off has
+ * passed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,11 +32,11 @@ static bool is_in_ring_of(const struct machine *machine, int node)
 static bool may_be_excused(const struct world *world, int node, int other, const struct truth *copy)
 {
 	const struct machine *machine = &world->machines[other];
-	bool is_out = world->now_us >= machine->gone_us + (int64_t)world->holdoff_ms * 1000;
 
-	if (copy->is_excused || !is_in_ring_of(&world->machines[node], other))
+	if (copy->is_excused || !is_in_ring_of(&world->machines[node], other) ||
+	        machine->ring_seq != world->machines[node].view.ring.seq)
 		return true;
-	return (copy->is_left || !machine->has_daemon || machine->is_frozen) && is_out;
+	return copy->is_left && world->now_us >= copy->left_us + (int64_t)world->holdoff_ms * 1000;
 }
 
 void check_start(struct world *world, int node, const char *group)
@@ -73,35 +74,60 @@ static void see_membership(struct world *world, int node)
 	for (unsigned i = 0; i < world->n_machines; i++) {
 		const struct machine *other = &world->machines[i];
 
-		if (other != machine && other->core && other->ring_seq == machine->ring_seq)
+		if (other != machine && other->core && !other->is_frozen &&
+		        other->ring_seq == machine->ring_seq)
 			is_first = is_first && core_phase(other->core) != CORE_MEMBER;
 	}
-	if (is_member && !machine->was_member && is_first)
-		memset(world->digests, 0, WORLD_DIGESTS * sizeof(*world->digests));
+	if (is_member && !machine->was_member) {
+		world->history += is_first;
+		machine->history = world->history;
+	}
 	machine->was_member = is_member;
+}
+
+/* Whoever has just come may bring a history of its own; they settle that among themselves. */
+static bool knows_all(const struct machine *machine)
+{
+	const struct core_state *state = core_state(machine->core);
+
+	for (uint32_t i = 0; i < machine->view.n_members; i++) {
+		if (state->nodes[machine->view.members[i].nodeid - 1].state == NODE_JOINING)
+			return false;
+	}
+	return true;
 }
 
 /* Equal histories give equal states. */
 static void check_digest(struct world *world, int node)
 {
-	const struct core *core = world->machines[node].core;
+	const struct machine *machine = &world->machines[node];
+	const struct core *core = machine->core;
 	const struct core_state *state = core_state(core);
 	uint64_t digest, ring_seq = core_ring(core).seq;
 	struct digest_seen *seen;
 
 	if (world->had_two_quorate || core_phase(core) != CORE_MEMBER || core_is_frozen(core))
 		return;
-	if (!bus_is_whole(world, node))
+	if (machine->ring_seq != ring_seq || !bus_is_whole(world, node) || !knows_all(machine))
 		return; /* each side may be left with messages that the other never got */
 	digest = state_digest(state);
+#ifdef DUMP
+	{
+		char t[600]; int n=0;
+		n+=snprintf(t+n,sizeof(t)-n,"    ring %lu v%lu:",ring_seq,state->version);
+		for(unsigned i=0;i<state->n_nodes;i++) n+=snprintf(t+n,sizeof(t)-n," n%u=%d/%lu/%u/%d",i+1,state->nodes[i].state,state->nodes[i].incarnation,state->nodes[i].hello_seq,state->nodes[i].is_returning);
+		for(unsigned i=0;i<state->n_groups;i++) { const struct group_rec *g=&state->groups[i]; n+=snprintf(t+n,sizeof(t)-n," | %d o%d orig%d t%d r%d b%d m%x f%x u%x g%u c%d/%d",g->state,g->owner+1,g->origin+1,g->target+1,g->restarts,g->backoff,g->may_run_on,g->failed_on,g->unfit_on,g->gen,g->cause,g->cause_node+1);}
+		world->ops->log(world->ctx,node,false,t);
+	}
+#endif
 	seen = &world->digests[(ring_seq * 31 + state->version) % WORLD_DIGESTS];
-	if (seen->ring_seq == ring_seq && seen->version == state->version &&
-	        seen->digest != digest)
+	if (seen->history == machine->history && seen->ring_seq == ring_seq &&
+	        seen->version == state->version && seen->digest != digest)
 		world_violated(world,
 		        "%s and %s differ in state, in ring %llu at version %llu",
-		        world->machines[node].name, world->machines[seen->node].name,
+		        machine->name, world->machines[seen->node].name,
 		        (unsigned long long)ring_seq, (unsigned long long)state->version);
-	*seen = (struct digest_seen){ring_seq, state->version, digest, node};
+	*seen = (struct digest_seen){machine->history, ring_seq, state->version, digest, node};
 }
 
 void check_all(struct world *world, int node)

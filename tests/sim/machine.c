@@ -246,6 +246,18 @@ void machine_step(struct world *world, int node, struct core_event *event)
 		world_daemon_left(world, node);
 }
 
+/* A daemon that was frozen is in charge again when a word of its own has come back to it. */
+static void take_up(struct machine *machine, const struct item *item)
+{
+	if (machine->thawed_us == 0 || item->sent_us < machine->thawed_us ||
+	        item->event.message.nodeid != (uint32_t)item->node + 1 ||
+	        core_phase(machine->core) != CORE_MEMBER || core_is_frozen(machine->core))
+		return;
+	machine->thawed_us = 0;
+	for (uint32_t i = 0; i < machine->n_truths; i++)
+		machine->truths[i].is_left = false;
+}
+
 /* Something has come for a daemon that is there and awake. */
 void machine_item(struct world *world, struct item *item)
 {
@@ -271,9 +283,18 @@ void machine_item(struct world *world, struct item *item)
 			return;
 		break;
 	case ITEM_MESSAGE:
+#ifdef DUMP
+	{
+		char t[100]; const unsigned char *d=item->data;
+		snprintf(t,sizeof(t),"    gets type %u from n%u (%zu)", d[0], event->message.nodeid, event->message.len);
+		world->ops->log(world->ctx,item->node,false,t);
+	}
+#endif
 	case ITEM_RING:
 	case ITEM_EVENT: break;
 	}
+	if (item->kind == ITEM_MESSAGE)
+		take_up(machine, item);
 	machine_step(world, item->node, event);
 }
 
@@ -323,6 +344,7 @@ void world_daemon_start(struct world *world, int node)
 	machine->has_daemon = true;
 	machine->loaded = NULL;
 	machine->was_member = false;
+	machine->thawed_us = 0;
 	machine->view = (struct core_view){0};
 	machine->quorum_ring = (struct ring_id){0};
 	bus_join(world, node);

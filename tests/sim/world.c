@@ -193,14 +193,20 @@ static void leave_things(struct world *world, int node)
 {
 	struct machine *machine = &world->machines[node];
 
-	for (uint32_t i = 0; i < machine->n_truths; i++)
-		machine->truths[i].is_left = machine->truths[i].is_serving;
-	machine->gone_us = world->now_us;
+	for (uint32_t i = 0; i < machine->n_truths; i++) {
+		struct truth *truth = &machine->truths[i];
+
+		if (truth->is_serving && !truth->is_left)
+			truth->left_us = world->now_us;
+		truth->is_left = truth->is_serving;
+	}
 }
 
 void world_daemon_kill(struct world *world, int node)
 {
-	if (!world->machines[node].has_daemon)
+	struct machine *machine = &world->machines[node];
+
+	if (!machine->has_daemon)
 		return;
 	leave_things(world, node);
 	daemon_end(world, node);
@@ -230,6 +236,7 @@ void world_daemon_thaw(struct world *world, int node)
 	struct item *item = machine->backlog;
 
 	machine->is_frozen = false;
+	machine->thawed_us = world->now_us;
 	machine->backlog = NULL;
 	machine->backlog_end = &machine->backlog;
 	while (item) {

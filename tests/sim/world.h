@@ -43,7 +43,8 @@ struct truth {
 	enum truth_state state;
 	bool is_serving; /* something of it is there; only a stop that worked ends that */
 	bool is_excused; /* a start elsewhere was allowed despite it, see check.c */
-	bool is_left;    /* by a daemon that was killed or frozen */
+	bool is_left;    /* by a daemon that was killed or frozen, and not taken up again */
+	int64_t left_us; /* since when */
 	uint64_t op;     /* under way, 0: none */
 };
 
@@ -54,7 +55,7 @@ struct machine {
 
 	bool has_daemon, is_frozen;
 	uint32_t instance;    /* of the daemon; 0: never */
-	int64_t gone_us;      /* when the latest daemon was killed or frozen */
+	int64_t thawed_us;
 	int64_t last_view_us; /* inbox order */
 	int64_t last_quorum_us;
 	struct core *core;
@@ -69,6 +70,7 @@ struct machine {
 	/* The bus: the ring it is in, who was in the last view that was put on its way to it. */
 	uint64_t ring_seq;
 	uint32_t ring_nodeid;
+	int torn_side; /* 0: the ring is not torn, see bus.c */
 	bool is_in_group, is_change_pending;
 	uint32_t seen_instance[CORE_MAX_NODES]; /* 0: not in the view */
 	struct item *outbox, **outbox_end;      /* held while the token is lost */
@@ -79,6 +81,7 @@ struct machine {
 	struct core_view view;
 	struct ring_id quorum_ring;
 	bool quorum, was_member;
+	uint64_t history;
 
 	struct truth *truths;
 	uint32_t n_truths;
@@ -106,9 +109,10 @@ struct world {
 	bool had_two_quorate; /* at the same time: their histories differ */
 	uint64_t n_events;
 
-	/* Digests seen by (ring, version). */
+	/* Digests seen by (history, ring, version): a cluster formed anew begins a history. */
+	uint64_t history;
 	struct digest_seen {
-		uint64_t ring_seq, version, digest;
+		uint64_t history, ring_seq, version, digest;
 		int node;
 	} *digests;
 
@@ -166,6 +170,7 @@ struct item {
 	struct item *next;
 	struct core_event event;
 	uint64_t op;
+	int64_t sent_us;  /* ITEM_MESSAGE */
 	bool is_seen;     /* ITEM_OP: the truth has it */
 	int64_t armed_us; /* ITEM_TIMER */
 	char group[CORE_NAME_SIZE], resource[CORE_NAME_SIZE]; /* ITEM_OP */
