@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The daemon's tie to corosync: connects, passes views, quorum and messages to the core, and
- * connects again when corosync comes back. While there is no corosync nothing is held, so that a
- * connect which waits for it keeps nobody waiting.
+ * connects again when corosync comes back. A connect may wait for corosync's first answer, so it
+ * begins only when what ran here is stopped (of services that stop slowly: is being stopped).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,8 +12,9 @@
 #include "clusterd/log.h"
 
 #define CONNECT_AGAIN_NS 250000000
-#define HOLDOFF_TOKENS_X10 26 /* as long as a ring change by somebody else's death can take */
-#define EXIT_CONFIG 2         /* a restart cannot help: RestartPreventExitStatus */
+#define STOPPING_MAX_NS 2000000000 /* how long what ran here may keep us from connecting again */
+#define HOLDOFF_TOKENS_X10 26      /* as long as a ring change by somebody else's death can take */
+#define EXIT_CONFIG 2              /* a restart cannot help: RestartPreventExitStatus */
 
 static void on_view(void *ctx, const struct membership_view *view)
 {
@@ -63,13 +64,10 @@ static void on_lost(void *ctx, const char *why)
 static void on_shutdown(void *ctx)
 {
 	struct daemon *daemon = ctx;
-	struct core_event event = {.type = CORE_EV_LEAVE};
 
 	log_notice("corosync is asked to stop: handing over what runs here first");
-	daemon->is_stopping = true;
 	daemon->corosync_stops = true;
-	notify_stopping();
-	daemon_step(daemon, &event);
+	daemon_stop(daemon, 0);
 }
 
 static const struct membership_ops ops = {
@@ -80,12 +78,15 @@ static const struct membership_ops ops = {
         .shutdown = on_shutdown,
 };
 
-/* corosync numbers the nodes, the config names them. false: this machine is none of them. */
-static bool name_nodes(struct daemon *daemon, struct config *config)
+/* corosync numbers the nodes, the config names them. */
+bool connect_name_nodes(struct daemon *daemon, struct config *config)
 {
-	const struct membership_facts *facts = membership_facts(daemon->membership);
+	const struct membership_facts *facts;
 	bool has_self = false;
 
+	if (!daemon->membership)
+		return false; /* the next connect names them */
+	facts = membership_facts(daemon->membership);
 	for (uint32_t i = 0; i < config->core.n_nodes; i++) {
 		struct core_node *node = &config->core.nodes[i];
 
@@ -95,33 +96,48 @@ static bool name_nodes(struct daemon *daemon, struct config *config)
 				node->nodeid = facts->nodes[j].nodeid;
 		}
 		if (node->nodeid == 0)
-			log_warning("node %s is not in corosync's nodelist; add it there or remove "
-			            "it from %s",
+			log_warning(
+			        "node %s was not in corosync's nodelist when clusterd connected "
+			        "to it, so it can't take part; add it there and restart "
+			        "clusterd on this node, or remove it from %s",
 			        node->name, daemon->config_file);
 		has_self = has_self || (node->nodeid && node->nodeid == facts->own_nodeid);
 	}
 	return has_self;
 }
 
-static bool is_our_cluster(struct daemon *daemon)
+/* 0, or the status to exit with. */
+static int check_cluster(struct daemon *daemon)
 {
 	const struct membership_facts *facts = membership_facts(daemon->membership);
 	const char *name = daemon->config->core.cluster_name;
+	const struct core_node *self;
 
 	if (strcmp(facts->cluster_name, name) != 0) {
 		log_error(
 		        "%s: cluster.name is \"%s\", but corosync's totem.cluster_name is \"%s\"; "
 		        "make them equal",
 		        daemon->config_file, name, facts->cluster_name);
-		return false;
+		return EXIT_CONFIG;
 	}
-	if (!name_nodes(daemon, daemon->config)) {
+	if (daemon->loaded)
+		connect_name_nodes(daemon, daemon->loaded);
+	if (!connect_name_nodes(daemon, daemon->config)) {
 		log_error("%s: this machine (corosync node id %u) is none of the nodes; name the "
 		          "nodes as corosync's nodelist does",
 		        daemon->config_file, facts->own_nodeid);
-		return false;
+		return EXIT_CONFIG;
 	}
-	return true;
+	if (!daemon->core)
+		return 0;
+	self = &daemon->config->core.nodes[core_own_node(daemon->core)];
+	if (self->nodeid != facts->own_nodeid) {
+		log_error("this machine was node %s and is another one now (corosync node id %u): "
+		          "clusterd begins anew",
+		        self->name, facts->own_nodeid);
+		return EXIT_FAILURE;
+	}
+	return 0;
 }
 
 static int core_begin(struct daemon *daemon)
@@ -136,6 +152,7 @@ static int core_begin(struct daemon *daemon)
 	        .holdoff_ms = facts->token_ms * HOLDOFF_TOKENS_X10 / 10,
 	        .offline = offline,
 	};
+	struct core_event no_view = {.type = CORE_EV_LOST};
 	int rc;
 
 	if (!offline)
@@ -145,10 +162,12 @@ static int core_begin(struct daemon *daemon)
 	free(offline);
 	for (uint32_t i = 0; rc == 0 && i < config->n_groups; i++)
 		core_found(daemon->core, i, resource_set_found(daemon->resources, i));
+	/* Sets the core's clock going: unless a view comes within a second, what was found running
+	 * is stopped. */
+	if (rc == 0)
+		daemon_queue(daemon, &no_view, NULL);
 	return rc;
 }
-
-static void connect_again(struct daemon *daemon, const char *why);
 
 /* Without corosync nobody knows us, and others take over what ran here: stop it. */
 static void stop_found(struct daemon *daemon)
@@ -163,29 +182,92 @@ static void stop_found(struct daemon *daemon)
 	}
 }
 
+static void try_connect(void *ctx);
+
+static void connect_later(struct daemon *daemon, int64_t delay_ns)
+{
+	loop_timer_del(daemon->loop, &daemon->connect_timer);
+	if (loop_timer_add(daemon->loop, delay_ns, try_connect, daemon, "connect",
+	            &daemon->connect_timer) < 0)
+		daemon_fail(daemon, 1);
+}
+
+static void connect_failed(struct daemon *daemon, const char *why)
+{
+	membership_close(daemon->membership);
+	daemon->membership = NULL;
+	if (!daemon->connect_noted) {
+		log_warning("not in the cluster yet: %s; trying again until it is", why);
+		if (!daemon->core)
+			stop_found(daemon);
+	}
+	daemon->connect_noted = true;
+	connect_later(daemon, CONNECT_AGAIN_NS);
+}
+
+/* There is no core that would hand anything over. */
+static void end_without_core(struct daemon *daemon)
+{
+	if (!resource_set_is_busy(daemon->resources) && !daemon->found_stopped) {
+		daemon->found_stopped = true;
+		stop_found(daemon);
+	}
+	if (resource_set_is_busy(daemon->resources))
+		connect_later(daemon, CONNECT_AGAIN_NS);
+	else
+		daemon_fail(daemon, daemon->exit_code);
+}
+
+/* 1: there is more to do, in another turn of the loop. */
+static int connect_step(struct daemon *daemon, char *reterr)
+{
+	int rc;
+
+	if (!daemon->opening) {
+		rc = membership_open(daemon->loop, &ops, daemon, &daemon->opening, reterr);
+		return rc < 0 ? rc : 1;
+	}
+	rc = membership_connect(daemon->opening, reterr);
+	if (rc > 0)
+		return rc;
+	if (rc < 0)
+		membership_close(daemon->opening);
+	else
+		daemon->membership = daemon->opening;
+	daemon->opening = NULL;
+	return rc;
+}
+
 static void try_connect(void *ctx)
 {
 	struct daemon *daemon = ctx;
 	char why[CORE_TEXT_SIZE] = "";
 	int rc;
 
-	if (daemon->membership) {
+	if (daemon->is_stopping) {
+		if (!daemon->core)
+			end_without_core(daemon);
+		return;
+	}
+	if (!daemon->opening && resource_set_is_busy(daemon->resources) &&
+	        (!daemon->core || clock_boottime_ns() - daemon->lost_ns < STOPPING_MAX_NS)) {
+		connect_later(daemon, CONNECT_AGAIN_NS);
+		return;
+	}
+	rc = connect_step(daemon, why);
+	if (rc > 0) {
+		connect_later(daemon, 0);
+		return;
+	}
+	if (rc < 0) {
+		connect_failed(daemon, why);
+		return;
+	}
+	rc = check_cluster(daemon);
+	if (rc != 0) {
 		membership_close(daemon->membership);
 		daemon->membership = NULL;
-	}
-	if (!daemon->core && resource_set_is_busy(daemon->resources)) {
-		connect_again(daemon, "what was found running is still being stopped");
-		return;
-	}
-	rc = membership_open(daemon->loop, &ops, daemon, &daemon->membership, why);
-	if (rc < 0) {
-		daemon->membership = NULL;
-		connect_again(daemon, why);
-		return;
-	}
-	daemon->connect_noted = false;
-	if (!is_our_cluster(daemon)) {
-		daemon_fail(daemon, EXIT_CONFIG);
+		daemon_stop(daemon, rc);
 		return;
 	}
 	rc = daemon->core ? 0 : core_begin(daemon);
@@ -197,38 +279,19 @@ static void try_connect(void *ctx)
 	/* Such as: corosync has not yet noticed that our last connection is gone. */
 	rc = membership_join(daemon->membership, why);
 	if (rc < 0) {
-		membership_close(daemon->membership);
-		daemon->membership = NULL;
-		connect_again(daemon, why);
+		connect_failed(daemon, why);
 		return;
 	}
+	daemon->connect_noted = false;
 	log_notice("connected to corosync, node %s (id %u), token %u ms",
 	        daemon->config->core.nodes[core_own_node(daemon->core)].name,
 	        membership_facts(daemon->membership)->own_nodeid,
 	        membership_facts(daemon->membership)->token_ms);
 }
 
-static void connect_again(struct daemon *daemon, const char *why)
-{
-	if (!daemon->connect_noted) {
-		log_warning("not in the cluster yet: %s; trying again until it is", why);
-		if (!daemon->core)
-			stop_found(daemon);
-	}
-	daemon->connect_noted = true;
-	if (loop_timer_add(daemon->loop, CONNECT_AGAIN_NS, try_connect, daemon, "connect",
-	            &daemon->connect_timer) < 0)
-		daemon_fail(daemon, 1);
-}
-
 /* At once at the start only: what has just broken a tie, such as another clusterd on this machine,
  * may well break the next one too. */
 void connect_start(struct daemon *daemon)
 {
-	int64_t delay_ns = daemon->core ? CONNECT_AGAIN_NS : 0;
-
-	loop_timer_del(daemon->loop, &daemon->connect_timer);
-	if (loop_timer_add(daemon->loop, delay_ns, try_connect, daemon, "connect",
-	            &daemon->connect_timer) < 0)
-		daemon_fail(daemon, 1);
+	connect_later(daemon, daemon->core ? CONNECT_AGAIN_NS : 0);
 }

@@ -199,6 +199,11 @@ static struct client *control_find(struct control *control, uint64_t request_id)
 	return NULL;
 }
 
+bool control_awaits(struct control *control, uint64_t request_id)
+{
+	return request_id != 0 && control_find(control, request_id);
+}
+
 void control_reply(struct control *control, uint64_t request_id, json_t *reply)
 {
 	struct client *client = request_id ? control_find(control, request_id) : NULL;

@@ -8,6 +8,7 @@
 #ifndef CLUSTERD_CONTROL_H
 #define CLUSTERD_CONTROL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <jansson.h>
@@ -26,6 +27,8 @@ typedef void (*control_fn)(void *ctx, uint64_t request_id, const json_t *request
 int control_new(struct loop *loop, control_fn fn, void *ctx, struct control **ret_control);
 void control_free(struct control *control);
 
+/* Is a client still there that waits for this request's answer? */
+bool control_awaits(struct control *control, uint64_t request_id);
 /* Takes over the reference of an object. Ignored if the client has gone. */
 void control_reply(struct control *control, uint64_t request_id, json_t *reply);
 void control_reply_error(

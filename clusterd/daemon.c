@@ -19,8 +19,10 @@ struct event_queue {
 	struct {
 		struct core_event event;
 		char *text;
+		bool is_void; /* its group is gone */
 	} * list;
 	size_t n, size;
+	size_t next; /* the first one that has not been stepped yet */
 };
 
 /* ---- events ---- */
@@ -38,20 +40,25 @@ static void step_one(struct daemon *daemon, struct core_event *event)
 /* Texts of the event belong to the queue; the core copies what it keeps. */
 static void step_queued(struct daemon *daemon)
 {
-	for (size_t i = 0; i < daemon->events->n; i++) {
-		struct core_event event = daemon->events->list[i].event;
-		char *text = daemon->events->list[i].text;
+	struct event_queue *events = daemon->events;
 
+	for (events->next = 0; events->next < events->n;) {
+		struct core_event event = events->list[events->next].event;
+		char *text = events->list[events->next].text;
+		bool is_void = events->list[events->next].is_void;
+
+		events->next++;
 		if (event.type == CORE_EV_OP_DONE)
 			event.op_done.text = text;
 		else if (event.type == CORE_EV_COMPARED)
 			event.compared = text ? text : "";
 		else
 			event.resource.text = text;
-		step_one(daemon, &event);
+		if (!is_void)
+			step_one(daemon, &event);
 		free(text);
 	}
-	daemon->events->n = 0;
+	events->n = events->next = 0;
 }
 
 void daemon_step(struct daemon *daemon, struct core_event *event)
@@ -82,12 +89,35 @@ void daemon_queue(struct daemon *daemon, const struct core_event *event, const c
 	}
 	events->list[events->n].event = *event;
 	events->list[events->n].text = text ? strdup(text) : NULL;
+	events->list[events->n].is_void = false;
 	events->n++;
 	if (daemon->is_stepping)
 		return; /* from within an effect: the step under way takes it up */
 	daemon->is_stepping = true;
 	step_queued(daemon);
 	daemon->is_stepping = false;
+}
+
+void daemon_queue_switch(struct daemon *daemon, const struct config *from, const struct config *to)
+{
+	struct event_queue *events = daemon->events;
+
+	for (size_t i = events->next; i < events->n; i++) {
+		struct core_event *event = &events->list[i].event;
+		uint32_t *group;
+
+		if (event->type == CORE_EV_OP_DONE)
+			group = &event->op_done.group;
+		else if (event->type == CORE_EV_RESOURCE_FAILED ||
+		         event->type == CORE_EV_RESOURCE_FIT)
+			group = &event->resource.group;
+		else
+			continue;
+		if (events->list[i].is_void)
+			continue;
+		*group = resource_set_same_group(to, from, *group);
+		events->list[i].is_void = *group == UINT32_MAX;
+	}
 }
 
 /* ---- ends ---- */
@@ -103,6 +133,10 @@ void daemon_rejoin(struct daemon *daemon, const char *why)
 	struct core_event event = {.type = CORE_EV_LOST};
 
 	log_error("the tie to corosync is lost: %s", why);
+	/* At once: what it still had to tell is of a ring that we are no longer part of. */
+	membership_close(daemon->membership);
+	daemon->membership = NULL;
+	daemon->lost_ns = clock_boottime_ns();
 	daemon_queue(daemon, &event, NULL);
 	if (!daemon->is_stopping)
 		connect_start(daemon);
@@ -115,38 +149,36 @@ static void on_stop_deadline(void *ctx)
 	daemon_fail(ctx, 1);
 }
 
-static void on_stop_signal(void *ctx, int signal)
+void daemon_stop(struct daemon *daemon, int exit_code)
 {
-	struct daemon *daemon = ctx;
 	struct core_event event = {.type = CORE_EV_LEAVE};
 
-	(void)signal;
 	if (daemon->is_stopping)
 		return;
-	log_notice("stopping: handing over what runs here");
 	daemon->is_stopping = true;
+	daemon->exit_code = exit_code;
 	notify_stopping();
-	if (!daemon->core) {
-		daemon_fail(daemon, 0);
-		return;
-	}
 	if (loop_timer_add(daemon->loop, STOP_MAX_NS, on_stop_deadline, daemon, "stop deadline",
 	            &daemon->stop_timer) < 0)
 		daemon_fail(daemon, 1);
-	daemon_step(daemon, &event);
+	loop_timer_del(daemon->loop, &daemon->connect_timer);
+	if (daemon->core)
+		daemon_queue(daemon, &event, NULL);
+	else
+		connect_start(daemon);
+}
+
+static void on_stop_signal(void *ctx, int signal)
+{
+	struct daemon *daemon = ctx;
+
+	(void)signal;
+	if (!daemon->is_stopping)
+		log_notice("stopping: handing over what runs here");
+	daemon_stop(daemon, 0);
 }
 
 /* ---- reload ---- */
-
-static void take_nodeids(const struct core_config *from, struct core_config *to)
-{
-	for (uint32_t i = 0; i < to->n_nodes; i++) {
-		for (uint32_t j = 0; j < from->n_nodes; j++) {
-			if (strcmp(to->nodes[i].name, from->nodes[j].name) == 0)
-				to->nodes[i].nodeid = from->nodes[j].nodeid;
-		}
-	}
-}
 
 static void reload(struct daemon *daemon)
 {
@@ -167,7 +199,7 @@ static void reload(struct daemon *daemon)
 		config_free(config);
 		return;
 	}
-	take_nodeids(&daemon->config->core, &config->core);
+	connect_name_nodes(daemon, config);
 	event.config = &config->core;
 	if (config->core.digest == daemon->config->core.digest) {
 		log_notice("%s: nothing that counts has changed", daemon->config_file);
@@ -185,9 +217,13 @@ static void reload(struct daemon *daemon)
 
 static void on_reload_signal(void *ctx, int signal)
 {
+	struct daemon *daemon = ctx;
+
 	(void)signal;
+	if (daemon->is_stopping)
+		return;
 	notify_reloading();
-	reload(ctx);
+	reload(daemon);
 	notify_ready();
 }
 
@@ -249,6 +285,7 @@ static void tear_down(struct daemon *daemon)
 			membership_allow_shutdown(daemon->membership);
 		membership_close(daemon->membership);
 	}
+	membership_close(daemon->opening);
 	requests_free(daemon->requests);
 	resource_set_free(daemon->resources);
 	runner_free(daemon->runner);

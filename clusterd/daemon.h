@@ -27,6 +27,7 @@ struct daemon {
 	struct runner *runner;
 	struct control *control;
 	struct membership *membership; /* NULL: no corosync */
+	struct membership *opening;    /* not yet connected; or NULL */
 	struct core *core;             /* NULL until corosync was seen for the first time */
 	struct config *config;         /* the active one */
 	struct config *loaded;         /* read, not yet in force; or NULL */
@@ -38,8 +39,8 @@ struct daemon {
 	struct loop_timer *connect_timer, *watchdog_timer, *stop_timer;
 	struct core_effects effects;
 	struct event_queue *events;
-	int64_t started_ns;
-	bool is_stepping, is_stopping, corosync_stops, connect_noted;
+	int64_t started_ns, lost_ns; /* lost: the latest tie to corosync; 0: none was */
+	bool is_stepping, is_stopping, corosync_stops, connect_noted, found_stopped;
 	int exit_code;
 };
 
@@ -48,11 +49,19 @@ int daemon_run(const char *config_file, const char *state_dir, struct config *co
 void daemon_step(struct daemon *daemon, struct core_event *event); /* fills in the times */
 /* For results that may come from within an effect: queued, the text copied. */
 void daemon_queue(struct daemon *daemon, const struct core_event *event, const char *text);
+/* Of the queued, those of groups that are gone are dropped, the others follow their groups. */
+void daemon_queue_switch(
+        struct daemon *daemon, const struct config *from, const struct config *to);
 void daemon_rejoin(struct daemon *daemon, const char *why);
-void daemon_fail(struct daemon *daemon, int exit_code);
+/* In order: what runs here is handed over or stopped first. The first call counts. */
+void daemon_stop(struct daemon *daemon, int exit_code);
+void daemon_fail(struct daemon *daemon, int exit_code); /* at once; what runs, runs on */
 
 /* connect.c: corosync */
-void connect_start(struct daemon *daemon); /* also anew, when it was lost */
+/* Also anew, when it was lost; and to end a daemon that never saw corosync. */
+void connect_start(struct daemon *daemon);
+/* Fills in the nodes' corosync ids, as far as they are known. false: not our own. */
+bool connect_name_nodes(struct daemon *daemon, struct config *config);
 
 /* effects.c */
 void effects_run(struct daemon *daemon);
@@ -64,8 +73,12 @@ void requests_handle(void *daemon, uint64_t request_id, const json_t *request);
 void requests_answer(struct daemon *daemon, const struct core_effect *effect);
 
 /* status.c */
-json_t *status_json(const struct daemon *daemon);
-json_t *facts_json(const struct daemon *daemon);
+json_t *status_json(const struct daemon *daemon); /* NULL: no memory; so below */
+json_t *facts_json(const struct daemon *daemon);  /* only with a membership */
+
+/* json_text.c */
+/* A string for people; bytes that are not UTF-8, such as the head of a cut character, as '?'. */
+json_t *json_text(const char *text);
 
 /* history.c */
 int history_new(struct statefile *statefile, struct history **ret_history);
@@ -86,6 +99,8 @@ void resource_set_probe(struct resource_set *set, void (*fn)(struct daemon *daem
 bool resource_set_is_busy(const struct resource_set *set); /* an operation is under way */
 const bool *resource_set_found(const struct resource_set *set, uint32_t group);
 void resource_set_op(struct resource_set *set, enum core_op op, uint32_t group, uint32_t resource);
+/* Index of the group in `in` that is the same as group i of `of`, or UINT32_MAX. */
+uint32_t resource_set_same_group(const struct config *in, const struct config *of, uint32_t i);
 /* Groups that are the same in `to` keep their resources, running or not. */
 int resource_set_switch(
         struct resource_set *set, const struct config *from, const struct config *to);

@@ -87,6 +87,7 @@ static void run_switch(struct daemon *daemon)
 	struct config *old = daemon->config;
 	int rc = resource_set_switch(daemon->resources, old, daemon->loaded);
 
+	daemon_queue_switch(daemon, old, daemon->loaded);
 	daemon->config = daemon->loaded;
 	daemon->loaded = NULL;
 	config_free(old);
@@ -113,7 +114,7 @@ void effects_run(struct daemon *daemon)
 		case CORE_DO_SWITCH: run_switch(daemon); break;
 		case CORE_DO_COMPARE: run_compare(daemon, effect); break;
 		case CORE_DO_LEFT:
-			log_notice("everything that ran here is stopped");
+			log_notice("nothing of the cluster runs here any more");
 			daemon_fail(daemon, daemon->exit_code);
 			break;
 		}

@@ -10,6 +10,7 @@
 #include "clusterd/daemon.h"
 
 #define HISTORY_FILE "history.jsonl"
+#define HISTORY_OLD HISTORY_FILE STATEFILE_OLD_SUFFIX
 #define HISTORY_MAX 200
 
 struct history {
@@ -62,16 +63,11 @@ static void keep(struct history *history, json_t *entry)
 		json_array_remove(history->entries, 0);
 }
 
-int history_new(struct statefile *statefile, struct history **ret_history)
+static void load(struct history *history, const char *name)
 {
-	struct history *history = calloc(1, sizeof(*history));
-	char *text = statefile_read(statefile, HISTORY_FILE);
+	char *text = statefile_read(history->statefile, name);
 	char *save = NULL;
 
-	if (!history)
-		return -ENOMEM;
-	history->statefile = statefile;
-	history->entries = json_array();
 	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line;
 	        line = strtok_r(NULL, "\n", &save)) {
 		json_t *entry = json_loads(line, 0, NULL);
@@ -82,6 +78,18 @@ int history_new(struct statefile *statefile, struct history **ret_history)
 			json_decref(entry); /* a torn line: lost, and nothing else with it */
 	}
 	free(text);
+}
+
+int history_new(struct statefile *statefile, struct history **ret_history)
+{
+	struct history *history = calloc(1, sizeof(*history));
+
+	if (!history)
+		return -ENOMEM;
+	history->statefile = statefile;
+	history->entries = json_array();
+	load(history, HISTORY_OLD);
+	load(history, HISTORY_FILE);
 	*ret_history = history;
 	return 0;
 }
@@ -99,10 +107,10 @@ void history_add(
 {
 	/* Not the core's, which may be past a switch that this record came before. */
 	const struct core_config *config = &daemon->config->core;
-	json_t *entry = json_pack("{s:I, s:s, s:o, s:o, s:s, s:s, s:s, s:o}", "time_ms",
+	json_t *entry = json_pack("{s:I, s:s, s:o, s:o, s:s, s:o, s:s, s:o}", "time_ms",
 	        (json_int_t)record->wall_ms, "group", config->groups[record->group].name, "from",
 	        node_json(config, record->from), "to", node_json(config, record->to), "kind",
-	        kind_of(record), "cause", record->cause_text, "result",
+	        kind_of(record), "cause", json_text(record->cause_text), "result",
 	        record->is_online ? "online" : "failed", "phases_ms", phases_json(record));
 	char *text;
 

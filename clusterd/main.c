@@ -13,6 +13,7 @@
 #include "clusterd/log.h"
 
 #define EXIT_USAGE 2
+#define FILES_WANTED 4096 /* RUNNER_CHILDREN_MAX children, and what else there is */
 
 struct options {
 	const char *config_file, *state_dir;
@@ -79,20 +80,37 @@ static int check(const struct options *options, const struct config *config)
 	return 0;
 }
 
-/* As corosync does: a busy machine must not delay a takeover. Children start as ordinary processes;
- * each of them needs two descriptors. */
+/* As corosync does: a busy machine must not delay a takeover. The runner makes its children
+ * ordinary processes; each of them needs two descriptors. */
 static void claim_resources(void)
 {
-	struct sched_param param = { .sched_priority = sched_get_priority_min(SCHED_RR) };
+	struct sched_param param = {.sched_priority = sched_get_priority_min(SCHED_RR) + 1};
 	struct rlimit files;
 
-	if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &param) < 0)
+	if (sched_setscheduler(0, SCHED_RR, &param) < 0)
 		log_info("no real-time priority: %s; takeovers may be slower under load",
-			strerror(errno));
+		        strerror(errno));
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
+		/* No more than that: the services that are started here inherit it, and some of
+		 * them go through all numbers up to it. */
+		rlim_t wanted = files.rlim_max < FILES_WANTED ? files.rlim_max : FILES_WANTED;
+
+		if (files.rlim_cur < wanted)
+			files.rlim_cur = wanted;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
+}
+
+/* In the background the working folder is "/": relative paths must hold there as well. */
+static const char *absolute(const char *path)
+{
+	char *folder = path[0] == '/' ? NULL : getcwd(NULL, 0);
+	char *whole = NULL;
+
+	if (folder && asprintf(&whole, "%s/%s", folder, path) < 0)
+		whole = NULL;
+	free(folder);
+	return whole ? whole : path; /* kept to the end */
 }
 
 int main(int argc, char **argv)
@@ -125,6 +143,10 @@ int main(int argc, char **argv)
 		fputs("clusterd: must be run as root\n", stderr);
 		config_free(config);
 		return 1;
+	}
+	if (!options.foreground) {
+		options.config_file = absolute(options.config_file);
+		options.state_dir = absolute(options.state_dir);
 	}
 	if (!options.foreground && daemon(0, 0) < 0) {
 		fprintf(stderr, "clusterd: cannot go to the background: %s\n", strerror(errno));

@@ -2,7 +2,7 @@
 /*
  * The connections to corosync: CPG, quorum, cmap and cfg, on our loop.
  *
- * Invariant: once membership_open has returned, nothing here waits for corosync. libcorosync's
+ * Invariant: once membership_connect has returned 0, nothing here waits for corosync. libcorosync's
  * calls that have an answer wait for it for ever, so after start only calls without one are made;
  * what else must be said is said by closing a connection, or right after corosync has just
  * delivered something of ours (leaving). What corosync says is read in bounded portions.
@@ -318,18 +318,25 @@ int membership_open(struct loop *loop, const struct membership_ops *ops, void *c
 	m->ops = *ops;
 	m->ctx = ctx;
 	rc = connections_open(m, reterr);
-	if (rc == 0) {
-		rc = sender_new(loop, m->connections[CONNECTION_CPG].handle, m->facts.own_nodeid,
-		        on_send_failed, m, &m->sender);
-		if (rc < 0)
-			(void)membership_complain(reterr, rc, "out of memory");
-	}
 	if (rc < 0) {
 		membership_close(m);
 		return rc;
 	}
-	tracker_init(&m->tracker, m->facts.own_nodeid, (uint32_t)getpid());
 	*ret_membership = m;
+	return 0;
+}
+
+int membership_connect(struct membership *m, char *reterr)
+{
+	int rc = connections_step(m, reterr);
+
+	if (rc != 0)
+		return rc;
+	rc = sender_new(m->loop, m->connections[CONNECTION_CPG].handle, m->facts.own_nodeid,
+	        on_send_failed, m, &m->sender);
+	if (rc < 0)
+		return membership_complain(reterr, rc, "out of memory");
+	tracker_init(&m->tracker, m->facts.own_nodeid, (uint32_t)getpid());
 	return 0;
 }
 

@@ -7,7 +7,7 @@
  * told, only with the last of them; a join or leave of a process alone is told at once, with the
  * ring unchanged. A member that is not in the ring (a ghost) is left out. Quorum is told apart:
  * match the ring ids. The quorum of a ring may come before its view, but never after a message that
- * was sent in that ring. After membership_open no call here waits for corosync, but for one that
+ * was sent in that ring. After membership_connect no call here waits for corosync, but for one that
  * comes right after corosync has answered (leaving).
  */
 #ifndef CLUSTERD_MEMBERSHIP_H
@@ -69,10 +69,14 @@ struct membership_facts {
 	struct membership_node nodes[CORE_MAX_NODES];
 };
 
-/* Connects to CPG, quorum, cmap and cfg, reads the facts. Nothing is joined yet. 0, or -errno with
- * reterr (CORE_TEXT_SIZE bytes) telling what to do; -EAGAIN: corosync is not (yet) running. */
+/* Sees whether corosync answers. 0, or -errno with reterr (CORE_TEXT_SIZE bytes) telling what to do;
+ * -EAGAIN: corosync is not (yet) running. */
 int membership_open(struct loop *loop, const struct membership_ops *ops, void *ctx,
         struct membership **ret_membership, char *reterr);
+/* Connects to CPG, quorum, cmap and cfg, reads the facts; nothing is joined yet. In steps of some
+ * milliseconds: to be called until it returns 0, each time in another turn of the loop. 1: there is
+ * more to do; -errno as above, then only membership_close is left. */
+int membership_connect(struct membership *membership, char *reterr);
 /* Joins the group "clusterd:<cluster>"; views follow, and messages queued before go out after the
  * first of them. 0 or -errno. A second daemon of this node is told ops->lost. */
 int membership_join(struct membership *membership, char *reterr);

@@ -87,18 +87,28 @@ static void connection_init(struct membership *m, int which,
 	        .label = label};
 }
 
-static int connection_watch(struct membership *m, int which, cs_error_t err, int fd, char *reterr)
+static int connection_ready(struct membership *m, int which, cs_error_t err, int fd, char *reterr)
 {
 	struct connection *connection = &m->connections[which];
-	int rc;
 
 	if (err != CS_OK)
 		return connect_error(connection->label, err, reterr);
-	rc = loop_fd_add(m->loop, fd, POLLIN, membership_on_ready, connection, connection->label);
-	if (rc < 0)
-		return membership_complain(
-		        reterr, rc, "%s: can't be watched: %s", connection->label, strerror(-rc));
 	connection->fd = fd;
+	return 0;
+}
+
+/* All at once: nobody is told anything before everything is there. */
+static int connections_watch(struct membership *m, char *reterr)
+{
+	for (int i = 0; i < CONNECTIONS; i++) {
+		struct connection *connection = &m->connections[i];
+		int rc = loop_fd_add(m->loop, connection->fd, POLLIN, membership_on_ready,
+		        connection, connection->label);
+
+		if (rc < 0)
+			return membership_complain(reterr, rc, "%s: can't be watched: %s",
+			        connection->label, strerror(-rc));
+	}
 	return 0;
 }
 
@@ -132,7 +142,7 @@ static int open_cpg(struct membership *m, char *reterr)
 		        "3.1 "
 		        "or newer",
 		        atomic_max, MEMBERSHIP_MESSAGE_MAX + 1024);
-	return connection_watch(m, CONNECTION_CPG, err, fd, reterr);
+	return connection_ready(m, CONNECTION_CPG, err, fd, reterr);
 }
 
 static int open_quorum(struct membership *m, char *reterr)
@@ -156,7 +166,7 @@ static int open_quorum(struct membership *m, char *reterr)
 		err = quorum_fd_get(connection->handle, &fd);
 	if (err == CS_OK)
 		err = quorum_trackstart(connection->handle, CS_TRACK_CURRENT | CS_TRACK_CHANGES);
-	return connection_watch(m, CONNECTION_QUORUM, err, fd, reterr);
+	return connection_ready(m, CONNECTION_QUORUM, err, fd, reterr);
 }
 
 static int open_cmap(struct membership *m, char *reterr)
@@ -177,7 +187,7 @@ static int open_cmap(struct membership *m, char *reterr)
 		if (rc < 0)
 			return rc;
 	}
-	return connection_watch(m, CONNECTION_CMAP, err, fd, reterr);
+	return connection_ready(m, CONNECTION_CMAP, err, fd, reterr);
 }
 
 static int open_cfg(struct membership *m, char *reterr)
@@ -192,27 +202,32 @@ static int open_cfg(struct membership *m, char *reterr)
 		err = corosync_cfg_fd_get(connection->handle, &fd);
 	if (err == CS_OK)
 		err = corosync_cfg_trackstart(connection->handle, 0);
-	return connection_watch(m, CONNECTION_CFG, err, fd, reterr);
+	return connection_ready(m, CONNECTION_CFG, err, fd, reterr);
 }
 
 int connections_open(struct membership *m, char *reterr)
 {
-	int rc = corosync_answers(reterr);
-
 	connection_init(m, CONNECTION_CPG, cpg_dispatch, cpg_finalize, "corosync cpg");
 	connection_init(m, CONNECTION_QUORUM, quorum_dispatch, quorum_finalize, "corosync quorum");
 	connection_init(m, CONNECTION_CMAP, cmap_dispatch, cmap_finalize, "corosync cmap");
 	connection_init(
 	        m, CONNECTION_CFG, corosync_cfg_dispatch, corosync_cfg_finalize, "corosync cfg");
-	if (rc == 0)
-		rc = open_cmap(m, reterr);
-	if (rc == 0)
-		rc = open_quorum(m, reterr);
-	if (rc == 0)
-		rc = open_cfg(m, reterr);
-	if (rc == 0)
-		rc = open_cpg(m, reterr);
-	return rc;
+	return corosync_answers(reterr);
+}
+
+/* corosync maps and clears megabytes for each connection: some 4 ms, with time enough to starve in.
+ */
+int connections_step(struct membership *m, char *reterr)
+{
+	static int (*const steps[])(struct membership * m, char *reterr) = {
+	        open_cmap, open_quorum, open_cfg, open_cpg};
+	int rc = steps[m->n_steps](m, reterr);
+
+	if (rc < 0)
+		return rc;
+	if (++m->n_steps < sizeof(steps) / sizeof(steps[0]))
+		return 1;
+	return connections_watch(m, reterr);
 }
 
 /* cpg_finalize has an answer, too; a socket that is shut makes it fail instead of wait. */

@@ -91,6 +91,7 @@ struct membership {
 	pid_t corosync_pid;
 	unsigned depth; /* of our own calls on the stack: freed only at 0 */
 	unsigned burial_retries;
+	unsigned n_steps; /* of connecting, that are done */
 	bool is_closed, is_lost, is_leaving, has_left;
 	bool leave_now;      /* corosync has just answered: cpg_leave will not wait */
 	bool shutdown_asked; /* the owner knows */
@@ -101,6 +102,7 @@ struct membership {
 };
 
 int connections_open(struct membership *membership, char *reterr);
+int connections_step(struct membership *membership, char *reterr); /* 1: more to do */
 void connections_close(struct membership *membership);
 /* Writes the text for people; returns rc. */
 int membership_complain(char *reterr, int rc, const char *fmt, ...)

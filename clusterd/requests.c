@@ -72,14 +72,24 @@ static void on_timeout(void *ctx)
 	pending->is_used = false;
 }
 
+/* A client that went away, without having waited for the answer, leaves its place behind. */
+static struct pending *pending_place(struct requests *requests)
+{
+	for (unsigned i = 0; i < PENDING_MAX; i++) {
+		struct pending *pending = &requests->pending[i];
+
+		if (pending->is_used && !control_awaits(requests->daemon->control, pending->id))
+			pending_drop(pending);
+		if (!pending->is_used)
+			return pending;
+	}
+	return NULL;
+}
+
 static bool pending_add(struct requests *requests, uint64_t id, bool wait, int64_t timeout_ms)
 {
-	struct pending *pending = NULL;
+	struct pending *pending = pending_place(requests);
 
-	for (unsigned i = 0; i < PENDING_MAX && !pending; i++) {
-		if (!requests->pending[i].is_used)
-			pending = &requests->pending[i];
-	}
 	if (!pending)
 		return false;
 	*pending = (struct pending){.requests = requests, .id = id, .wait = wait};
@@ -89,6 +99,15 @@ static bool pending_add(struct requests *requests, uint64_t id, bool wait, int64
 		return false;
 	pending->is_used = true;
 	return true;
+}
+
+static void answer(struct daemon *daemon, uint64_t id, json_t *reply)
+{
+	if (reply)
+		control_reply(daemon->control, id, reply);
+	else
+		control_reply_error(daemon->control, id, "internal",
+		        "clusterd has no memory left for the answer");
 }
 
 static void invalid(struct daemon *daemon, uint64_t id, const char *text)
@@ -141,8 +160,7 @@ static void history(struct daemon *daemon, uint64_t id, const json_t *request)
 		invalid(daemon, id, "\"limit\" must be a whole number");
 		return;
 	}
-	control_reply(daemon->control, id,
-	        history_json(daemon->history, (size_t)json_integer_value(limit)));
+	answer(daemon, id, history_json(daemon->history, (size_t)json_integer_value(limit)));
 }
 
 void requests_handle(void *ctx, uint64_t request_id, const json_t *request)
@@ -152,12 +170,10 @@ void requests_handle(void *ctx, uint64_t request_id, const json_t *request)
 	char text[256];
 
 	if (strcmp(verb, "status") == 0) {
-		control_reply(daemon->control, request_id, status_json(daemon));
+		answer(daemon, request_id, status_json(daemon));
 	} else if (strcmp(verb, "facts") == 0) {
-		json_t *facts = facts_json(daemon);
-
-		if (facts)
-			control_reply(daemon->control, request_id, facts);
+		if (daemon->membership)
+			answer(daemon, request_id, facts_json(daemon));
 		else
 			control_reply_error(daemon->control, request_id, "refused",
 			        "clusterd is not connected to corosync: systemctl status corosync");
@@ -205,7 +221,7 @@ void requests_answer(struct daemon *daemon, const struct core_effect *effect)
 		control_reply_error(daemon->control, pending->id, code_of(effect->reply.code),
 		        effect->reply.text);
 	} else {
-		control_reply(daemon->control, pending->id,
+		answer(daemon, pending->id,
 		        json_pack("{s:b, s:s, s:s?, s:s, s:o}", "ok", 1, "group",
 		                config->groups[effect->reply.group].name, "owner",
 		                owner == CORE_NO_NODE ? NULL : config->nodes[owner].name, "state",

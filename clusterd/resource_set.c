@@ -13,6 +13,7 @@
 #include "resources/vip.h"
 
 #define OPS_A_TURN 8 /* of those that start a process: each may take a millisecond or more */
+#define OPS_AT_ONCE (RUNNER_CHILDREN_MAX / 2) /* of the same; the other half is for monitors */
 
 enum op_kind { OP_NONE, OP_PROBING, OP_STARTING, OP_STOPPING };
 
@@ -21,7 +22,7 @@ struct slot {
 	uint64_t op; /* of the operation under way */
 	enum op_kind kind;
 	struct slot *next_waiting; /* its turn has not come yet */
-	bool is_waiting;
+	bool is_waiting, is_counted;
 };
 
 struct slots {
@@ -37,6 +38,7 @@ struct resource_set {
 	uint32_t n_groups;
 	struct slots *groups;
 	uint32_t n_this_turn; /* operations begun in this turn of the loop */
+	uint32_t n_at_once;   /* operations under way, of those that start a process */
 	struct slot *waiting, **waiting_end;
 	struct loop_timer *turn_timer;
 	uint32_t n_probes;
@@ -60,24 +62,62 @@ static void op_call(struct slot *slot)
 	}
 }
 
+static void on_turn(void *ctx);
+
+static void turn_arm(struct resource_set *set)
+{
+	if (!set->turn_timer &&
+	        loop_timer_add(set->host.loop, 0, on_turn, set, "operations", &set->turn_timer) < 0)
+		daemon_fail(set->daemon, 1);
+}
+
+static bool has_room(const struct resource_set *set)
+{
+	return set->n_this_turn < OPS_A_TURN && set->n_at_once < OPS_AT_ONCE;
+}
+
+static void op_call_counted(struct resource_set *set, struct slot *slot)
+{
+	set->n_this_turn++;
+	set->n_at_once++;
+	slot->is_counted = true;
+	op_call(slot);
+}
+
+static void wait_add(struct resource_set *set, struct slot *slot)
+{
+	slot->is_waiting = true;
+	slot->next_waiting = NULL;
+	*set->waiting_end = slot;
+	set->waiting_end = &slot->next_waiting;
+}
+
+static void wait_del(struct resource_set *set, struct slot *slot)
+{
+	struct slot **at = &set->waiting;
+
+	while (*at != slot)
+		at = &(*at)->next_waiting;
+	*at = slot->next_waiting;
+	if (!*at)
+		set->waiting_end = at;
+	slot->is_waiting = false;
+}
+
+/* A call may have its result at once, and that may begin or call off others. */
 static void on_turn(void *ctx)
 {
 	struct resource_set *set = ctx;
 
-	for (set->n_this_turn = 0; set->waiting && set->n_this_turn < OPS_A_TURN;
-	        set->n_this_turn++) {
+	set->n_this_turn = 0;
+	while (set->waiting && has_room(set)) {
 		struct slot *slot = set->waiting;
 
-		set->waiting = slot->next_waiting;
-		slot->is_waiting = false;
-		op_call(slot);
+		wait_del(set, slot);
+		op_call_counted(set, slot);
 	}
-	if (!set->waiting)
-		set->waiting_end = &set->waiting;
-	set->n_this_turn = 0;
-	if (set->waiting &&
-	        loop_timer_add(set->host.loop, 0, on_turn, set, "operations", &set->turn_timer) < 0)
-		daemon_fail(set->daemon, 1);
+	if (set->n_this_turn > 0)
+		turn_arm(set);
 }
 
 /* Many processes started at once would hold up the loop: a few begin at once, the others wait for
@@ -90,35 +130,32 @@ static void op_begin(struct resource_set *set, struct slot *slot, enum op_kind k
 		op_call(slot);
 		return;
 	}
-	if (!set->turn_timer &&
-	        loop_timer_add(set->host.loop, 0, on_turn, set, "operations", &set->turn_timer) < 0)
-		daemon_fail(set->daemon, 1);
-	if (set->n_this_turn < OPS_A_TURN && !set->waiting) {
-		set->n_this_turn++;
-		op_call(slot);
+	turn_arm(set);
+	if (set->waiting || !has_room(set))
+		wait_add(set, slot);
+	else
+		op_call_counted(set, slot);
+}
+
+/* Its result has come, or it never will. */
+static void op_uncount(struct resource_set *set, struct slot *slot)
+{
+	if (!slot->is_counted)
 		return;
-	}
-	slot->is_waiting = true;
-	slot->next_waiting = NULL;
-	*set->waiting_end = slot;
-	set->waiting_end = &slot->next_waiting;
+	slot->is_counted = false;
+	set->n_at_once--;
+	if (set->waiting)
+		turn_arm(set);
 }
 
 /* One that has not begun yet ends at once. */
 static void op_cancel(struct resource_set *set, struct slot *slot)
 {
-	struct slot **at = &set->waiting;
-
 	if (!slot->is_waiting) {
 		slot->res->type->cancel(slot->res);
 		return;
 	}
-	while (*at != slot)
-		at = &(*at)->next_waiting;
-	*at = slot->next_waiting;
-	if (!*at)
-		set->waiting_end = at;
-	slot->is_waiting = false;
+	wait_del(set, slot);
 	set->host.done(set, slot->res, slot->op, -ECANCELED, "called off");
 }
 
@@ -142,6 +179,7 @@ static void on_done(void *ctx, struct resource *res, uint64_t op, int rc, const 
 	if (slot->op != op || kind == OP_NONE)
 		return;
 	slot->kind = OP_NONE;
+	op_uncount(set, slot);
 	if (kind == OP_PROBING) {
 		probe_done(set, res, rc, text);
 		return;
@@ -158,6 +196,9 @@ static void on_done(void *ctx, struct resource *res, uint64_t op, int rc, const 
 	}
 	if (rc < 0 && (!text || !text[0]))
 		text = strerror(-rc);
+	if (rc < 0 && !set->daemon->core) /* nobody else will say it */
+		log_error("resource %s: what was found running could not be stopped: %s",
+		        res->conf->name, text);
 	daemon_queue(set->daemon, &event, text);
 }
 
@@ -210,11 +251,16 @@ static int slots_init(struct resource_set *set, struct slots *slots, uint32_t gr
 	return 0;
 }
 
-static void slots_fini(struct slots *slots)
+static void slots_fini(struct resource_set *set, struct slots *slots)
 {
 	for (uint32_t i = 0; slots->slots && i < slots->n; i++) {
-		if (slots->slots[i].res)
-			slots->slots[i].res->type->free(slots->slots[i].res);
+		struct slot *slot = &slots->slots[i];
+
+		if (slot->is_waiting)
+			wait_del(set, slot);
+		op_uncount(set, slot);
+		if (slot->res)
+			slot->res->type->free(slot->res);
 	}
 	free(slots->slots);
 	free(slots->found);
@@ -263,9 +309,9 @@ void resource_set_free(struct resource_set *set)
 {
 	if (!set)
 		return;
-	loop_timer_del(set->daemon->loop, &set->turn_timer);
 	for (uint32_t i = 0; set->groups && i < set->n_groups; i++)
-		slots_fini(&set->groups[i]);
+		slots_fini(set, &set->groups[i]);
+	loop_timer_del(set->daemon->loop, &set->turn_timer);
 	free(set->groups);
 	vip_engine_free(set->host.vips);
 	free(set);
@@ -318,8 +364,7 @@ void resource_set_op(struct resource_set *set, enum core_op op, uint32_t group, 
 	}
 }
 
-/* Index of the group in `in` that is the same as group i of `of`, or UINT32_MAX. */
-static uint32_t same_group(const struct config *in, const struct config *of, uint32_t i)
+uint32_t resource_set_same_group(const struct config *in, const struct config *of, uint32_t i)
 {
 	const struct core_group *group = &of->core.groups[i];
 
@@ -341,7 +386,7 @@ int resource_set_switch(
 	if (!groups)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t old = same_group(from, to, i);
+		uint32_t old = resource_set_same_group(from, to, i);
 
 		if (old == UINT32_MAX)
 			continue;
@@ -353,7 +398,7 @@ int resource_set_switch(
 		}
 	}
 	for (uint32_t i = 0; i < set->n_groups; i++)
-		slots_fini(&set->groups[i]);
+		slots_fini(set, &set->groups[i]);
 	free(set->groups);
 	set->groups = groups;
 	set->n_groups = n;

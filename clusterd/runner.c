@@ -421,12 +421,34 @@ static int spawn_actions(posix_spawn_file_actions_t *actions, int out)
 	return rc;
 }
 
+/* posix_spawn returns when the child has begun its program. A daemon that runs in real time must
+ * not wait on a busy machine for an ordinary process to get that far (113 ms were measured, 3 ms
+ * so): until then the child runs in real time as well, a step below. True if it does. */
+static bool spawn_priority(posix_spawnattr_t *attr)
+{
+	int policy = sched_getscheduler(0);
+	struct sched_param param = {0};
+
+	if (policy == SCHED_RR && sched_getparam(0, &param) == 0) {
+		if (param.sched_priority > sched_get_priority_min(SCHED_RR))
+			param.sched_priority--;
+	} else {
+		policy = SCHED_OTHER;
+		param.sched_priority = 0;
+	}
+	posix_spawnattr_setschedpolicy(attr, policy);
+	posix_spawnattr_setschedparam(attr, &param);
+	return policy == SCHED_RR;
+}
+
 static int spawn(struct runner *runner, const char *const *argv, int out, pid_t *ret_pid)
 {
+	const struct sched_param ordinary = {.sched_priority = 0};
 	const short flags = POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
 	                    POSIX_SPAWN_SETSCHEDULER;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
+	bool is_raised;
 	sigset_t none, all;
 	int rc;
 
@@ -441,11 +463,14 @@ static int spawn(struct runner *runner, const char *const *argv, int out, pid_t 
 	posix_spawnattr_setflags(&attr, flags);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setschedpolicy(&attr, SCHED_OTHER); /* if the daemon runs in real time */
+	is_raised = spawn_priority(&attr);
 	rc = spawn_actions(&actions, out);
 	if (rc == 0)
 		rc = posix_spawn(
 		        ret_pid, argv[0], &actions, &attr, (char *const *)argv, runner->env);
+	if (rc == 0 && is_raised && sched_setscheduler(*ret_pid, SCHED_OTHER, &ordinary) < 0)
+		log_warning("runner: process %d stays in real time: %s", (int)*ret_pid,
+		        strerror(errno));
 	posix_spawnattr_destroy(&attr);
 out_actions:
 	posix_spawn_file_actions_destroy(&actions);

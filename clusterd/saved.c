@@ -3,6 +3,7 @@
  * groups.json in the state folder: which groups the operator has set offline, and at which version
  * of the state. Of all nodes that start together, the newest version counts.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +28,13 @@ void saved_load(const struct daemon *daemon, uint64_t *ret_version, bool *ret_of
 	size_t i;
 
 	*ret_version = 0;
-	if (!text)
+	if (!text) {
+		if (errno != ENOENT)
+			log_warning("%s/%s can't be read: %s; groups that were set offline may "
+			            "start",
+			        daemon->state_dir, SAVED_FILE, strerror(errno));
 		return;
+	}
 	saved = json_loads(text, 0, &error);
 	free(text);
 	version = json_object_get(saved, "version");

@@ -14,8 +14,6 @@
 #include "clusterd/log.h"
 #include "clusterd/statefile.h"
 
-#define STATEFILE_MAX (8 << 20) /* what statefile_read takes */
-
 struct job {
 	struct job *next;
 	const char *name; /* a literal */
@@ -63,9 +61,20 @@ static int do_replace(int dir_fd, const char *name, const char *text)
 	close(fd);
 	if (rc == 0 && renameat(dir_fd, temporary, dir_fd, name) < 0)
 		rc = -errno;
+	if (rc == 0 && fsync(dir_fd) < 0) /* the rename, too, is to outlive a power cut */
+		return -errno;
 	if (rc < 0)
 		unlinkat(dir_fd, temporary, 0);
 	return rc;
+}
+
+static bool is_torn(int fd)
+{
+	struct stat st;
+	char last;
+
+	return fstat(fd, &st) == 0 && st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) == 1 &&
+	       last != '\n';
 }
 
 static int do_append(int dir_fd, const char *name, const char *text)
@@ -76,15 +85,15 @@ static int do_append(int dir_fd, const char *name, const char *text)
 	if (fstatat(dir_fd, name, &st, 0) == 0 && st.st_size > STATEFILE_APPEND_MAX) {
 		char old[64];
 
-		snprintf(old, sizeof(old), "%s.1", name);
+		snprintf(old, sizeof(old), "%s" STATEFILE_OLD_SUFFIX, name);
 		renameat(dir_fd, name, dir_fd, old);
 	}
-	fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	rc = write_all(fd, text, strlen(text));
+	rc = is_torn(fd) ? write_all(fd, "\n", 1) : 0;
 	if (rc == 0)
-		rc = write_all(fd, "\n", 1);
+		rc = write_all(fd, text, strlen(text));
 	close(fd);
 	return rc;
 }
@@ -131,10 +140,28 @@ static void *write_jobs(void *arg)
 	return NULL;
 }
 
+/* The writer is an ordinary thread, the loop may run in real time: it must not wait for a writer
+ * that holds the mutex and gets no processor. */
+static void locks_init(struct statefile *statefile)
+{
+	pthread_mutexattr_t mutex_attr;
+	pthread_condattr_t attr;
+
+	pthread_mutexattr_init(&mutex_attr);
+	pthread_mutexattr_setprotocol(&mutex_attr, PTHREAD_PRIO_INHERIT);
+	pthread_mutex_init(&statefile->mutex, &mutex_attr);
+	pthread_mutexattr_destroy(&mutex_attr);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&statefile->more, &attr);
+	pthread_cond_init(&statefile->done, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 int statefile_new(const char *dir, struct statefile **ret_statefile)
 {
 	struct statefile *statefile = calloc(1, sizeof(*statefile));
-	pthread_condattr_t attr;
+	pthread_attr_t attr;
 	int rc;
 
 	if (!statefile)
@@ -142,15 +169,19 @@ int statefile_new(const char *dir, struct statefile **ret_statefile)
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		log_warning("state folder %s cannot be made: %s", dir, strerror(errno));
 	statefile->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (statefile->dir_fd < 0)
+		log_warning("state folder %s cannot be opened: %s; orders and history are not "
+		            "kept; make it and restart clusterd",
+		        dir, strerror(errno));
 	statefile->last = &statefile->first;
-	pthread_mutex_init(&statefile->mutex, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&statefile->more, &attr);
-	pthread_cond_init(&statefile->done, &attr);
-	pthread_condattr_destroy(&attr);
-	rc = -pthread_create(&statefile->thread, NULL, write_jobs, statefile);
+	locks_init(statefile);
+	pthread_attr_init(&attr);
+	pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED); /* SCHED_OTHER, unlike ours */
+	rc = -pthread_create(&statefile->thread, &attr, write_jobs, statefile);
+	pthread_attr_destroy(&attr);
 	if (rc < 0) {
+		if (statefile->dir_fd >= 0)
+			close(statefile->dir_fd);
 		free(statefile);
 		return rc;
 	}
@@ -182,18 +213,36 @@ void statefile_free(struct statefile *statefile)
 	free(statefile);
 }
 
+static void drop_replace(struct statefile *statefile, const char *name)
+{
+	for (struct job **at = &statefile->first; *at; at = &(*at)->next) {
+		struct job *job = *at;
+
+		if (job->is_append || strcmp(job->name, name) != 0)
+			continue;
+		*at = job->next;
+		if (!job->next)
+			statefile->last = at;
+		statefile->n_jobs--;
+		free(job);
+		return; /* there is never a second one */
+	}
+}
+
 static void add_job(struct statefile *statefile, const char *name, const char *text, bool is_append)
 {
-	size_t len = strlen(text) + 1;
-	struct job *job = malloc(sizeof(*job) + len);
+	size_t len = strlen(text);
+	struct job *job = malloc(sizeof(*job) + len + 2);
 
 	if (!job)
 		return;
-	job->next = NULL;
-	job->name = name;
-	job->is_append = is_append;
+	*job = (struct job){.name = name, .is_append = is_append};
 	memcpy(job->text, text, len);
+	/* In one piece with its line: less is left of it at a crash. */
+	memcpy(job->text + len, is_append ? "\n" : "", is_append ? 2 : 1);
 	pthread_mutex_lock(&statefile->mutex);
+	if (!is_append)
+		drop_replace(statefile, name);
 	if (is_append && statefile->n_jobs >= STATEFILE_JOBS_MAX) {
 		free(job);
 	} else {
@@ -215,25 +264,46 @@ void statefile_append(struct statefile *statefile, const char *name, const char 
 	add_job(statefile, name, text, true);
 }
 
+/* malloc'd, or NULL with errno. */
+static char *read_all(int fd)
+{
+	struct stat st;
+	size_t len = 0;
+	ssize_t n = 1;
+	char *text;
+
+	if (fstat(fd, &st) < 0)
+		return NULL;
+	if (!S_ISREG(st.st_mode) || st.st_size > STATEFILE_READ_MAX) {
+		errno = S_ISREG(st.st_mode) ? EFBIG : EINVAL;
+		return NULL;
+	}
+	text = malloc((size_t)st.st_size + 1);
+	while (text && n != 0 && len < (size_t)st.st_size) {
+		n = read(fd, text + len, (size_t)st.st_size - len);
+		if (n < 0 && errno != EINTR) {
+			free(text);
+			return NULL;
+		}
+		len += n > 0 ? (size_t)n : 0;
+	}
+	if (text)
+		text[len] = '\0';
+	return text;
+}
+
 char *statefile_read(const struct statefile *statefile, const char *name)
 {
-	int fd = openat(statefile->dir_fd, name, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-	char *text = NULL;
-	ssize_t n;
+	/* Not waiting for the other end, should it be a pipe. */
+	int fd = openat(statefile->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char *text;
+	int error;
 
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= STATEFILE_MAX) {
-		text = malloc((size_t)st.st_size + 1);
-		n = text ? read(fd, text, (size_t)st.st_size) : -1;
-		if (n < 0) {
-			free(text);
-			text = NULL;
-		} else {
-			text[n] = '\0';
-		}
-	}
+	text = read_all(fd);
+	error = errno;
 	close(fd);
+	errno = error;
 	return text;
 }

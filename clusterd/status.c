@@ -56,9 +56,9 @@ static json_t *nodes_json(const struct daemon *daemon, bool is_member)
 		const char *state = rec ? node_state_name(rec->state) : "unknown";
 
 		json_array_append_new(
-		        nodes, json_pack("{s:s, s:i, s:s, s:s}", "name", config->nodes[i].name,
+		        nodes, json_pack("{s:s, s:i, s:s, s:o}", "name", config->nodes[i].name,
 		                       "nodeid", (int)config->nodes[i].nodeid, "state", state,
-		                       "note", rec ? rec->difference : ""));
+		                       "note", json_text(rec ? rec->difference : "")));
 	}
 	return nodes;
 }
@@ -76,7 +76,7 @@ static json_t *what_json(const struct config_resource *conf)
 	}
 	snprintf(text, sizeof(text), "%s%s%s", first ? first : "", interface ? " on " : "",
 	        interface ? interface : "");
-	return json_string(text);
+	return json_text(text);
 }
 
 /* On the node that holds the group, as it is; elsewhere, as the group's state implies. */
@@ -137,7 +137,7 @@ static json_t *group_json(
 	int64_t changed_ms = core_group_changed_ms(daemon->core, i);
 	bool is_member = core_phase(daemon->core) == CORE_MEMBER;
 
-	return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:b, s:o, s:s, s:o, s:s, s:o, s:o}",
+	return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:b, s:o, s:s, s:o, s:o, s:o, s:o}",
 	        "name", group->name, "state", is_member ? group_state_name(rec->state) : "unknown",
 	        "enabled", rec->enabled, "owner",
 	        is_member ? name_of(config, rec->owner) : json_null(), "target",
@@ -147,7 +147,7 @@ static json_t *group_json(
 	        is_member ? policy_reason_text(choice->reason)
 	                  : "this node does not know the cluster's state",
 	        "since_ms", changed_ms ? json_integer(changed_ms) : json_null(), "problem",
-	        rec->problem ? rec->problem : "", "failed_on",
+	        json_text(rec->problem ? rec->problem : ""), "failed_on",
 	        names_of(config, rec->failed_on | rec->unfit_on), "resources",
 	        resources_json(daemon, i));
 }
@@ -178,13 +178,13 @@ json_t *status_json(const struct daemon *daemon)
 	if (core && daemon->membership)
 		snprintf(ring_text, sizeof(ring_text), "%u.%llx", ring.nodeid,
 		        (unsigned long long)ring.seq);
-	return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:I, s:f, "
+	return json_pack("{s:b, s:s, s:s, s:s, s:s, s:o, s:b, s:s, s:o, s:o, s:I, s:f, "
 	                 "s:{s:f, s:s, s:I}, s:i, s:o, s:o}",
 	        "ok", 1, "cluster", daemon->config->core.cluster_name, "node",
 	        core ? daemon->config->core.nodes[core_own_node(core)].name : "", "version",
 	        PACKAGE_VERSION, "phase", daemon->is_stopping ? "leaving" : core_phase_name(phase),
-	        "difference", core && phase == CORE_DIFFERS ? core_difference(core) : "", "quorate",
-	        core && core_is_quorate(core), "ring", ring_text, "config_digest",
+	        "difference", json_text(core && phase == CORE_DIFFERS ? core_difference(core) : ""),
+	        "quorate", core && core_is_quorate(core), "ring", ring_text, "config_digest",
 	        hex(daemon->config->core.digest), "state_digest",
 	        core ? hex(state_digest(core_state(core))) : json_string(""), "state_version",
 	        (json_int_t)(core ? core_state(core)->version : 0), "uptime_s",
@@ -198,11 +198,8 @@ json_t *status_json(const struct daemon *daemon)
 
 json_t *facts_json(const struct daemon *daemon)
 {
-	const struct membership_facts *facts =
-	        daemon->membership ? membership_facts(daemon->membership) : NULL;
+	const struct membership_facts *facts = membership_facts(daemon->membership);
 
-	if (!facts)
-		return NULL;
 	return json_pack("{s:b, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:i, s:i}", "ok", 1,
 	        "cluster", facts->cluster_name, "token_ms", (int)facts->token_ms, "consensus_ms",
 	        (int)facts->consensus_ms, "token_retransmits", (int)facts->token_retransmits,

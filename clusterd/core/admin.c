@@ -51,7 +51,12 @@ static bool is_barred(
 	enum node_state state = core->state.nodes[node].state;
 	const char *name = core->config->nodes[node].name;
 
-	if (state != NODE_ONLINE)
+	if (state == NODE_DIFFERS)
+		snprintf(ret_text, size,
+		        "node %s runs with another config; make the files agree, or choose another "
+		        "with --to",
+		        name);
+	else if (state != NODE_ONLINE)
 		snprintf(ret_text, size, "node %s is %s; choose another with --to", name,
 		        node_state_name(state));
 	else if (rec->unfit_on & node_bit(node))
@@ -201,10 +206,12 @@ static void order_enabled(struct core *core, const struct msg *msg)
 void admin_apply(struct core *core, uint8_t node, const struct msg *msg)
 {
 	static const char *const orders[CORE_VERBS] = {"failover", "online", "offline"};
+	const char *to =
+	        msg->node < core->state.n_nodes ? core->config->nodes[msg->node].name : NULL;
 
-	effect_note(core, CORE_NOTE_INFO, true, "group %s: %s ordered on %s",
-	        core->config->groups[msg->group].name, orders[msg->verb],
-	        core->config->nodes[node].name);
+	effect_note(core, CORE_NOTE_INFO, true, "group %s: %s%s%s ordered on %s",
+	        core->config->groups[msg->group].name, orders[msg->verb], to ? " to " : "",
+	        to ? to : "", core->config->nodes[node].name);
 	if (msg->verb == CORE_FAILOVER)
 		order_failover(core, msg);
 	else
@@ -227,6 +234,11 @@ static bool answer(struct core *core, const struct waiter *waiter)
 
 	if (!waiter->wait) {
 		effect_reply(core, waiter->request_id, CORE_REPLY_OK, waiter->group, NULL);
+		return true;
+	}
+	if (rec->enabled == (waiter->verb == CORE_OFFLINE)) { /* its end would never come */
+		effect_reply(core, waiter->request_id, CORE_REPLY_FAILED, waiter->group,
+		        "group %s was set %s meanwhile", name, rec->enabled ? "online" : "offline");
 		return true;
 	}
 	if (rec->state == GROUP_BLOCKED || rec->state == GROUP_FAILED) {

@@ -33,7 +33,7 @@ void group_move(struct core *core, uint32_t group, enum group_event event, uint8
 	} else if (event == GROUP_EV_STOP || event == GROUP_EV_OWNER_LOST) {
 		local->release_us = -1;
 	}
-	note_transition(core, group, from, owner);
+	note_transition(core, group, event, from, owner);
 	core_touch(core, group);
 }
 
@@ -211,6 +211,8 @@ static void apply_fit(struct core *core, uint8_t node, const struct msg *msg)
 	rec->unfit_on &= ~node_bit(node);
 	effect_note(core, CORE_NOTE_INFO, true, "group %s: can run on %s again",
 	        core->config->groups[msg->group].name, core->config->nodes[node].name);
+	if (rec->state == GROUP_FAILED)
+		rec->cause = CAUSE_RETRY;
 	core_touch(core, msg->group);
 }
 
@@ -297,7 +299,8 @@ static void note_foreign(struct core *core, uint8_t node, int rc, const struct m
 		        name, msg->protocol, CORE_PROTOCOL);
 	else
 		effect_note(core, CORE_NOTE_WARNING, false,
-		        "node %s sent a message that is not well-formed; such messages are ignored", name);
+		        "node %s sent a message that is not well-formed; such messages are ignored",
+		        name);
 }
 
 void message_apply(struct core *core, uint8_t node, const void *data, size_t len)

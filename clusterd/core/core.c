@@ -107,9 +107,9 @@ static void sync_touched(struct core *core)
 	}
 }
 
-/* Every member comes past here between two ordered events, so that all plan the same: news of quorum,
- * which come to each at another point, must not decide whether it plans. Each pass needs a group
- * that the pass before moved on, and groups move on towards rest: it ends. */
+/* Every member comes past here between two ordered events, so that all plan the same: news of
+ * quorum, which come to each at another point, must not decide whether it plans. Each pass needs a
+ * group that the pass before moved on, and groups move on towards rest: it ends. */
 void core_ordered_done(struct core *core)
 {
 	while (core->any_plan && core->phase == CORE_MEMBER && !core->is_frozen) {

@@ -83,7 +83,8 @@ struct core {
 	bool *saved_offline;
 
 	struct core_view view;
-	int64_t view_us; /* when it came */
+	node_mask machines; /* in the ring, by the latest view applied */
+	int64_t view_us;    /* when it came */
 	struct ring_id quorum_ring;
 	bool quorum;
 	int64_t quorum_us;
@@ -92,7 +93,8 @@ struct core {
 	int64_t keep_until_us; /* how long what runs may go on without a state */
 	int64_t lost_us[CORE_MAX_NODES]; /* when a daemon went, 0: it did not */
 
-	uint64_t view_version; /* of the state when somebody last came: histories are compared by it */
+	uint64_t view_version; /* of the state when somebody last came: histories are compared by it
+	                        */
 	node_mask foreign_said; /* in this view: whose strange messages were named */
 	struct hello_rec hello[CORE_MAX_NODES]; /* in this view, whatever phase we are in */
 	uint32_t n_answers; /* snapshots and new states delivered in this view */
@@ -140,8 +142,8 @@ void effect_reply(struct core *core, uint64_t request_id, enum core_reply_code c
 /* note.c */
 const char *core_cause_text(
         const struct core *core, enum cause cause, uint8_t node, char *buf, size_t size);
-void note_transition(
-        struct core *core, uint32_t group, enum group_state from, uint8_t owner_before);
+void note_transition(struct core *core, uint32_t group, enum group_event event,
+        enum group_state from, uint8_t owner_before);
 
 /* core.c */
 void core_touch(struct core *core, uint32_t group); /* plan it, and look at it locally */
@@ -161,6 +163,7 @@ bool quorum_holds(const struct core *core);
 uint8_t node_of(const struct core *core, uint32_t nodeid); /* or CORE_NO_NODE */
 bool view_has_machine(const struct core_view *view, uint32_t nodeid);
 bool view_has_daemon(const struct core_view *view, uint32_t nodeid);
+void machines_note(struct core *core);
 void node_hold_all(struct core *core, uint8_t node); /* it may run anything, for the hold-off */
 void phase_set(struct core *core, enum core_phase phase, const char *why);
 void clear_node(struct core *core, uint8_t node, enum cause cause); /* nothing runs there */
@@ -169,12 +172,10 @@ void holdoff_tick(struct core *core);
 /* join.c: hello, snapshot, form */
 void join_begin(struct core *core);
 void join_say_hello(struct core *core, bool has_state);
-void join_try_form(struct core *core);
 void join_timer(struct core *core, enum core_timer timer);
 bool join_overhear(struct core *core, uint8_t node, const struct msg *msg);
 void join_message(
         struct core *core, uint8_t node, const struct msg *msg, const void *data, size_t len);
-void join_form(struct core *core, const struct msg *msg);
 void join_answer(struct core *core); /* snapshots wanted by the step just settled */
 void snapshot_apply(struct core *core, const struct msg *msg);
 void hello_apply(struct core *core, uint8_t node, uint32_t nodeid, const struct msg *msg);
@@ -183,6 +184,16 @@ void join_say_difference(struct core *core);
 bool queue_add(struct core *core, uint8_t node, const void *data, size_t len);
 void queue_clear(struct core *core);
 void queue_drain(struct core *core); /* applies what was held, in order */
+
+/* also for form.c */
+void hello_take(struct core *core, uint8_t node, uint64_t incarnation, uint64_t loaded,
+        const uint8_t *found); /* it said hello: what runs there is known */
+void node_joined(struct core *core, uint8_t node);
+void become_member(struct core *core, struct core_state *state); /* takes the state */
+
+/* form.c: a state from nothing */
+void join_try_form(struct core *core);
+void join_form(struct core *core, const struct msg *msg);
 
 /* apply.c: ordered messages that change the state */
 void message_deliver(struct core *core, uint32_t nodeid, const void *data, size_t len);

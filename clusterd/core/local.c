@@ -254,7 +254,8 @@ void local_op_done(struct core *core, const struct core_event *event)
 			local->announced_us = event->op_done.announced_us;
 	} else {
 		local->res[resource] = is_ok ? LOCAL_RES_STOPPED : LOCAL_RES_UNKNOWN;
-		if (!is_ok) {
+		if (!is_ok && !local->stop_failed) {
+			failure_clear(local); /* what went before matters less than this */
 			failure_set(local, resource, false, event->op_done.text);
 			local->stop_failed = true;
 		}
@@ -399,7 +400,8 @@ static void sync_run(struct core *core, uint32_t group)
 		if (local->has_failed && local->in_flight == 0)
 			stop_begin(core, group);
 		else if (!local->has_failed)
-			start_some(core, group); /* the start was held up while quorum was not known */
+			start_some(
+			        core, group); /* the start was held up while quorum was not known */
 		break;
 	case LOCAL_RUNNING:
 		if (local->has_failed && rec->state == GROUP_STARTING)

@@ -16,6 +16,7 @@ const char *core_cause_text(
 {
 	static const char *const formats[CAUSES] = {
 	        [CAUSE_FIRST_START] = "first start",
+	        [CAUSE_CLUSTER_BACK] = "the cluster is back",
 	        [CAUSE_NODE_LEFT] = "%s left the ring",
 	        [CAUSE_DAEMON_GONE] = "clusterd on %s is gone",
 	        [CAUSE_NODE_STOPS] = "%s is being stopped",
@@ -27,7 +28,7 @@ const char *core_cause_text(
 	        [CAUSE_RETRY] = "tried again",
 	        [CAUSE_ADOPTED] = "found running on %s",
 	        [CAUSE_NOT_FOUND] = "%s came back without it",
-	        [CAUSE_CONFIG] = "new config",
+	        [CAUSE_CONFIG] = "%s has another config",
 	};
 	const char *format = formats[cause];
 	const char *name = node_name(core, node);
@@ -75,7 +76,18 @@ static void note_stop(
 	        node_name(core, owner), cause);
 }
 
-void note_transition(struct core *core, uint32_t group, enum group_state from, uint8_t owner_before)
+static void note_lost(
+        struct core *core, const char *name, const struct group_rec *rec, uint8_t owner)
+{
+	char cause[CORE_TEXT_SIZE];
+
+	core_cause_text(core, rec->cause, rec->cause_node, cause, sizeof(cause));
+	effect_note(core, CORE_NOTE_INFO, true, "group %s: no longer on %s (%s)", name,
+	        node_name(core, owner), cause);
+}
+
+void note_transition(struct core *core, uint32_t group, enum group_event event,
+        enum group_state from, uint8_t owner_before)
 {
 	const struct group_rec *rec = &core->state.groups[group];
 	const char *name = core->config->groups[group].name;
@@ -90,7 +102,9 @@ void note_transition(struct core *core, uint32_t group, enum group_state from, u
 		break;
 	case GROUP_STOPPING: note_stop(core, name, rec, owner_before); break;
 	case GROUP_OFFLINE:
-		if (from == GROUP_STOPPING || from == GROUP_BLOCKED)
+		if (event == GROUP_EV_OWNER_LOST && from != GROUP_STARTING && from != GROUP_ONLINE)
+			note_lost(core, name, rec, owner_before);
+		else if (from == GROUP_STOPPING || from == GROUP_BLOCKED)
 			effect_note(core, CORE_NOTE_INFO, true, "group %s: stopped on %s", name,
 			        node_name(core, owner_before));
 		else if (from == GROUP_STARTING && rec->cause == CAUSE_START_FAILED)

@@ -101,7 +101,8 @@ static void do_switch(struct core *core)
 	for (uint32_t i = 0; i < from->n_groups; i++) {
 		uint32_t j = group_called(to, from->groups[i].name);
 
-		if (j != UINT32_MAX) { /* the operator's order stands, however the group has changed */
+		if (j != UINT32_MAX) { /* the operator's order stands, however the group has changed
+			                */
 			core->saved_offline[j] = old_offline[i];
 			core->state.groups[j].enabled = old.groups[i].enabled;
 		}
@@ -129,11 +130,12 @@ static void do_switch(struct core *core)
 		if (map[i] != CORE_NO_NODE)
 			core->lost_us[map[i]] = old_lost_us[i];
 	}
+	machines_note(core);
 	if (core->has_state)
 		effect_add(core, CORE_DO_SAVE);
 	local_forget_reports(core);
 	effect_add(core, CORE_DO_SWITCH);
-	effect_note(core, CORE_NOTE_INFO, false, "the new config is in force");
+	effect_note(core, CORE_NOTE_INFO, core->phase == CORE_MEMBER, "the new config is in force");
 	core_touch_all(core);
 }
 

@@ -34,6 +34,7 @@ enum group_state {
 /* Why a group last changed hands; the words are in note.c. */
 enum cause {
 	CAUSE_FIRST_START,
+	CAUSE_CLUSTER_BACK, /* nobody had quorum, or all were down */
 	CAUSE_NODE_LEFT,
 	CAUSE_DAEMON_GONE,
 	CAUSE_NODE_STOPS,

@@ -106,6 +106,25 @@ void node_hold_all(struct core *core, uint8_t node)
 		core->lost_us[node] = core->event->now_us;
 }
 
+/* Back in the ring without its daemon: what that daemon may have left there is not known. */
+static void machine_came(struct core *core, uint8_t node)
+{
+	core->state.nodes[node].state = NODE_LOST;
+	core->state.nodes[node].is_returning = true;
+	node_hold_all(core, node);
+	effect_note(core, CORE_NOTE_INFO, true, "node %s: in the ring, without its clusterd so far",
+	        core->config->nodes[node].name);
+}
+
+void machines_note(struct core *core)
+{
+	core->machines = 0;
+	for (uint8_t i = 0; i < core->config->n_nodes; i++) {
+		if (view_has_machine(&core->view, core->config->nodes[i].nodeid))
+			core->machines |= node_bit(i);
+	}
+}
+
 /* The daemon of a node has gone, or a new one is there in its place. */
 static void node_went(struct core *core, uint8_t node, bool is_in_ring)
 {
@@ -149,7 +168,9 @@ static void view_apply(struct core *core)
 
 		if (is_member && !is_fresh)
 			continue;
-		if (rec->state != NODE_OFFLINE)
+		if (!is_member && view_has_machine(view, nodeid) && !(core->machines & node_bit(i)))
+			machine_came(core, i);
+		else if (rec->state != NODE_OFFLINE)
 			node_went(core, i, is_member || view_has_machine(view, nodeid));
 		if (is_member) {
 			rec->state = NODE_JOINING;
@@ -158,6 +179,7 @@ static void view_apply(struct core *core)
 			node_hold_all(core, i);
 		}
 	}
+	machines_note(core);
 	core_touch_all(core);
 	if (any_fresh) {
 		core->view_version = core->state.version;

@@ -172,10 +172,3 @@ class Pacemaker(Contender):
 def contenders():
 	return [Clusterd(300), Clusterd(500), Keepalived(1), Keepalived(0.1), Keepalived(0.01),
 		Pacemaker(300), Pacemaker(500)]
-
-
-def many_addresses(n):
-	"""N addresses of a subnet of their own."""
-	return [f"10.90.{i // 250}.{i % 250 + 1}/16" for i in range(n)]
-
-

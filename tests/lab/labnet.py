@@ -29,10 +29,13 @@ NETWORKS = {"service": "s-", "cluster": "c-"}
 LOGS = {"corosync": "/var/log/corosync/corosync.log", "clusterd": "/var/log/lab/clusterd.log"}
 
 FILTER = """table bridge lab {
+	set off { type ifname; }
 	set gone { type ifname; }
 	set cuts { type ifname . ifname; }
 	chain forward {
 		type filter hook forward priority 0; policy accept;
+		iifname @off drop
+		oifname @off drop
 		iifname @gone drop
 		oifname @gone drop
 		iifname . oifname @cuts drop
@@ -93,12 +96,14 @@ class Node(Machine):
 			self.end_daemon("corosync")
 
 	def power_off(self):
-		"""Link and processes at once. Returns the boottime (ns) just before."""
+		"""Both links in one transaction, then all processes: no last word gets out, and no carrier
+		is seen going. Returns the boottime (ns) just before."""
 		ports = [i.port for i in self.interfaces]
 		before_ns = boottime_ns()
-		self.lab.ip(self.lab.switch, [f"link set {port} down" for port in ports])
+		self.lab.nft(f"add element bridge lab off {{ {', '.join(ports)} }}\n")
 		self.kill()
 		self.lab.remove_ports(ports)
+		self.lab.nft(f"delete element bridge lab off {{ {', '.join(ports)} }}\n")
 		return before_ns
 
 	def power_on(self, start=True):

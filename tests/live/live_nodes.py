@@ -3,7 +3,8 @@
 
 import threading
 
-from livelib import (ADDRESSES, NODES, TOKEN_MS, WEB, WEB6, boottime_ns, expect, test, wait_for)
+from livelib import (ADDRESSES, HOMES, NODES, SVC, TOKEN_MS, WEB, WEB6, boottime_ns, expect,
+	test, wait_for)
 
 TAKEOVER_MS = 5 * TOKEN_MS  # generous; corosync alone needs 2.1 x token
 PLANNED_MS = 1000  # generous; below what a failure detected by the token would take
@@ -28,7 +29,8 @@ def power_off_of_owner(cluster):
 	expect(outage.longest_ms() < TAKEOVER_MS, f"outage {outage.text()}")
 	entry = [e for e in cluster.history("n2") if e["group"] == "web"][-1]
 	expect((entry["from"], entry["to"], entry["kind"], entry["result"])
-		== ("n1", "n2", "failover", "online"), f"history says {entry}")
+		== ("n1", "n2", "failover", "online") and "n1 left the ring" in entry["cause"],
+		f"history says {entry}")
 	before = n_history(cluster, "web", "n2")
 	probes = cluster.probe()
 	cluster.power_on("n1")
@@ -39,6 +41,20 @@ def power_off_of_owner(cluster):
 	phases = entry["phases_ms"]
 	return f"outage {outage.text()}; address set {phases['address']:.1f} ms, announced " \
 		f"{phases['announced']:.1f} ms after the ring change"
+
+
+@test("power-off of another node: the owners do not blink")
+def power_off_of_other(cluster):
+	before = cluster.group("web", "n1")
+	probes = cluster.probe()
+	cluster.power_off("n3")
+	cluster.settled(["n1", "n2"], owners={"web": "n1", "svc": "n2"})
+	cluster.power_on("n3")
+	cluster.settled(owners=HOMES)
+	probes.stop()
+	expect(probes.lost() == 0, f"lost {probes.lost()} probes: {probes.text()}")
+	cluster.unmoved(before, cluster.group("web", "n1"))
+	return f"longest silence {probes.text()}"
 
 
 @test("link cut of the owner: the minority drops its addresses; heal: rejoins, nothing moves",
@@ -142,11 +158,25 @@ def failback(cluster):
 	return f"outage {outage.text()} ({why}); failback {moved.text()}"
 
 
+@test("power-off of the node that a group is moving to: it is started elsewhere")
+def power_off_in_move(cluster):
+	cluster.node("n3").exec(["mkdir", "-p", "/run/svc"], check=True)
+	cluster.node("n3").exec(["tee", "/run/svc/slow-start"], input="1.5", check=True)
+	cluster.ctl("n1", "failover", "svc", "--to", "n3")
+	wait_for(lambda: cluster.witness.holders(SVC) == ["n3"], "n3 should be starting svc")
+	expect(cluster.group("svc", "n1")["state"] == "starting", "svc should not be up yet")
+	cluster.power_off("n3")
+	cluster.settled(["n1", "n2"], owners={"svc": "n2"})
+	cluster.power_on("n3")
+	cluster.settled(owners=HOMES)
+
+
 @test("all nodes off and on: everything is served again, what was offline stays offline")
 def full_restart(cluster):
 	cluster.ctl("n2", "offline", "svc", "--wait")
 	cluster.settled(offline=["svc"])
 	cluster.power_off(*NODES)
+	cluster.state_forgotten()
 	wire = cluster.wire_holders([WEB, WEB6])
 	expect(not any(wire.values()), f"all are off, and yet on the wire: {wire}")
 	on_ns = boottime_ns()

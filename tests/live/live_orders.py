@@ -110,6 +110,36 @@ def offline_online(cluster):
 	probes.stop()
 
 
+@test("a storm of orders on all nodes at once: members agree, no address is anywhere twice")
+def storm(cluster):
+	script = """
+for i in 1 2 3 4 5 6; do
+	clusterctl failover web
+	clusterctl failover back --to n%(to)d
+	clusterctl offline svc
+	clusterctl failover web-ip6 --to n%(other)d --wait
+	clusterctl online svc
+	clusterctl failover svc
+	clusterctl status >/dev/null || exit 9
+done
+"""
+	done = []
+	for number in (1, 2, 3):
+		text = script % {"to": number, "other": number % 3 + 1}
+		done.append(cluster.node(f"n{number}").popen(["sh", "-c", text], stdout=-1, stderr=-2, text=True))
+	words = []
+	for process in done:
+		words += process.communicate(timeout=120)[0].splitlines()
+		expect(process.returncode == 0, f"exit status {process.returncode}: {words[-5:]}")
+	strange = [line for line in words if not re.search(r"^group \w+: |instead of|is set offline|"
+		r"no other node|is failed|is blocked", line)]
+	expect(not strange, f"said {strange}")
+	cluster.ctl("n2", "online", "svc", "--wait")
+	cluster.settled()
+	moves = len({e["time_ms"] for e in cluster.history("n1") if e["kind"] == "move"})
+	return f"{len(words)} orders; {moves} moves in the history"
+
+
 @test("a second clusterd on a node is refused")
 def second_daemon(cluster):
 	before = cluster.group("web", "n1")

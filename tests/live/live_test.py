@@ -132,7 +132,9 @@ def main():
 	for number in (signal.SIGTERM, signal.SIGHUP):  # stopped from outside: clean up all the same
 		signal.signal(number, lambda *_: sys.exit(1))
 	print(f"1..{len(tests) + 1}", flush=True)
-	temp = pathlib.Path(options.keep or tempfile.mkdtemp(prefix="clusterd-live."))
+	# In memory where possible: a slow disk would stall corosync, and what is tested is not the disk.
+	memory = "/run" if os.access("/run", os.W_OK) else None
+	temp = pathlib.Path(options.keep or tempfile.mkdtemp(prefix="clusterd-live.", dir=memory))
 	cluster = Cluster(temp / "lab")
 	failed = 0
 	try:

@@ -60,6 +60,27 @@ def carrier_lost(cluster):
 	return f"outage {outage.text()}; n1 let go {(gone_ns - lost_ns) / 1e6:.0f} ms after"
 
 
+@test("carrier lost on all nodes: failed, and said why; back on one: served there")
+def carrier_lost_everywhere(cluster):
+	for name in ("n3", "n2", "n1"):
+		cluster.node(name).carrier(False)
+	wait_for(lambda: cluster.group("web", "n1")["state"] == "failed", "web should have failed")
+	group = cluster.group("web", "n1")
+	expect(sorted(group["failed_on"]) == ["n1", "n2", "n3"], f"failed on {group['failed_on']}")
+	expect("carrier" in group["problem"], f"problem: {group['problem']!r}")
+	cluster.ctl("n1", "status", words="web.*carrier")
+	held = cluster.kernel_holders("web")
+	expect(not any(held.values()), f"no node is fit, and kernels have {held}")
+	back_ns = boottime_ns()
+	cluster.node("n3").carrier(True)
+	wait_for(lambda: cluster.kernel_holders("web") == {WEB: ["n3"], WEB6: ["n3"]}, "n3 should serve")
+	served_ms = (boottime_ns() - back_ns) / 1e6
+	for name in ("n1", "n2"):
+		cluster.node(name).carrier(True)
+	cluster.settled(owners={"web": "n3"})
+	return f"served {served_ms:.0f} ms after the carrier of n3 was back"
+
+
 @test("interface deleted: the group moves at once")
 def interface_deleted(cluster):
 	probes = cluster.probe(SVC)

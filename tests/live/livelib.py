@@ -255,6 +255,11 @@ class Cluster:
 		wait_for(lambda: not proc.exists(), f"{daemon} on {name} should be dead")
 		return before_ns
 
+	def state_forgotten(self):
+		"""Call when no daemon is left that has the state: the next one is another history, whose
+		versions begin where the last saved orders ended."""
+		self.digests.clear()
+
 	def write_config(self, text, *names):
 		for name in names or NODES:
 			self.node(name).write("/etc/clusterd/clusterd.conf", text)

@@ -220,6 +220,9 @@ int main(void)
 	if (loop_new(&trace.loop) < 0)
 		return 1;
 	rc = membership_open(trace.loop, &ops, &trace, &trace.membership, why);
+	if (rc == 0)
+		while ((rc = membership_connect(trace.membership, why)) > 0)
+			continue;
 	if (rc == 0) {
 		stamp("open");
 		printf(" pid=%d took_ns=%" PRId64 "\n", (int)getpid(),

@@ -3,15 +3,17 @@
  * The bus, after corosync: rings with ids, one order of messages and views in a ring, quorum told
  * apart from both.
  *
- * A message is ordered when it is sent, as long as all machines of the sender's ring see each other.
- * When they do not, the token is lost: nothing is ordered until new rings form (but a message may
- * still reach those who see the sender, at times the sender alone). Then each machine gets the
- * complete view of its new ring, and what was held is sent in it.
+ * A message is ordered when it is sent, as long as all machines of the sender's ring see each
+ * other. When they do not, the token is lost: nothing is ordered until new rings form (but a
+ * message may still reach those who see the sender, at times the sender alone). Then each machine
+ * gets the complete view of its new ring, and what was held is sent in it.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/sim/world.h"
+#include "tests/sim/inside.h"
+
+#define LAST_WORDS_US 20000
 
 static bool sees(const struct world *world, int a, int b)
 {
@@ -94,23 +96,28 @@ static void hold(struct machine *machine, struct item *item)
 /* Same ring, and not on the other side of a tear in it. */
 static bool goes_with(const struct world *world, int a, int b)
 {
-	return same_ring(world, a, b) && world->machines[a].torn_side == world->machines[b].torn_side;
+	return same_ring(world, a, b) &&
+	       world->machines[a].torn_side == world->machines[b].torn_side;
 }
 
-/* May a message without a token still be ordered? Then the ring is torn: it cannot go on, and those
- * who got the message stand on one side. */
+/* May a message still be ordered as the token gets lost? Only right then, and only on the side that
+ * had it. The ring is torn: it cannot go on, and those who got the message stand on one side. */
 static bool recover(struct world *world, int node)
 {
-	if (world->machines[node].ring_seq == 0 || world->machines[node].outbox ||
-	        !world->ops->is_recovered ||
+	if (world->now_us > world->cut_us + LAST_WORDS_US || world->machines[node].ring_seq == 0 ||
+	        world->machines[node].outbox || !world->ops->is_recovered ||
 	        !world->ops->is_recovered(world->ctx, node))
 		return false;
 	for (int i = 0; i < (int)world->n_machines; i++) {
 		struct machine *machine = &world->machines[i];
 
-		if (same_ring(world, node, i) && machine->torn_side == 0)
+		if (same_ring(world, node, i) && machine->torn_side == 0) {
 			machine->torn_side = machine->is_on ? machine->side + 1 : -1;
+			machine->had_token = machine->side == world->machines[node].side;
+		}
 	}
+	if (!world->machines[node].had_token)
+		return false;
 	for (int i = 0; i < (int)world->n_machines; i++) {
 		if (goes_with(world, node, i) && !sees(world, node, i))
 			return false;
@@ -261,10 +268,11 @@ static void form_ring(struct world *world, int first)
 
 		if (machine->ring_seq != world->ring_seq)
 			continue;
-		machine->is_in_group = machine->has_daemon;
+		machine->is_in_group = machine->has_daemon && !machine->is_deaf;
 	}
 	for (int i = first; i < n; i++) {
-		if (world->machines[i].ring_seq != world->ring_seq || !world->machines[i].has_daemon)
+		if (world->machines[i].ring_seq != world->ring_seq ||
+		        !world->machines[i].is_in_group)
 			continue;
 		tell_view(world, i, came_with[i]);
 		tell_quorum(world, i);
@@ -282,7 +290,7 @@ static void token_is_back(struct world *world, int node)
 
 	if (!bus_is_whole(world, node))
 		return;
-	if (machine->has_daemon && !machine->is_in_group) {
+	if (machine->has_daemon && !machine->is_in_group && !machine->is_deaf) {
 		machine->is_in_group = true;
 		machine->is_change_pending = true;
 		tell_quorum(world, node);

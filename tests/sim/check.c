@@ -2,18 +2,18 @@
 /*
  * What must hold after every event, and what must be reached in the end.
  *
- * Nothing of a group is started while anything of it may run elsewhere, with these exceptions, which
- * stand as long as that copy does: the other machine is not in the ring that the start is decided in,
- * whether the view says so (a delivered ring change is the proof, as long as there are no leases) or
- * has not come yet; the copy was left by a daemon that was killed or frozen, and its hold-off has
- * passed.
+ * Nothing of a group is started while anything of it may run elsewhere, with these exceptions,
+ * which stand as long as that copy does: the other machine is not in the ring that the start is
+ * decided in, whether the view says so (a delivered ring change is the proof, as long as there are
+ * no leases) or has not come yet; the copy was left by a daemon that was killed or frozen, and its
+ * hold-off has passed.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clusterd/core/internal.h"
-#include "tests/sim/world.h"
+#include "tests/sim/inside.h"
 
 static bool ring_equal(struct ring_id a, struct ring_id b)
 {
@@ -111,20 +111,10 @@ static void check_digest(struct world *world, int node)
 	if (machine->ring_seq != ring_seq || !bus_is_whole(world, node) || !knows_all(machine))
 		return; /* each side may be left with messages that the other never got */
 	digest = state_digest(state);
-#ifdef DUMP
-	{
-		char t[600]; int n=0;
-		n+=snprintf(t+n,sizeof(t)-n,"    ring %lu v%lu:",ring_seq,state->version);
-		for(unsigned i=0;i<state->n_nodes;i++) n+=snprintf(t+n,sizeof(t)-n," n%u=%d/%lu/%u/%d",i+1,state->nodes[i].state,state->nodes[i].incarnation,state->nodes[i].hello_seq,state->nodes[i].is_returning);
-		for(unsigned i=0;i<state->n_groups;i++) { const struct group_rec *g=&state->groups[i]; n+=snprintf(t+n,sizeof(t)-n," | %d o%d orig%d t%d r%d b%d m%x f%x u%x g%u c%d/%d",g->state,g->owner+1,g->origin+1,g->target+1,g->restarts,g->backoff,g->may_run_on,g->failed_on,g->unfit_on,g->gen,g->cause,g->cause_node+1);}
-		world->ops->log(world->ctx,node,false,t);
-	}
-#endif
 	seen = &world->digests[(ring_seq * 31 + state->version) % WORLD_DIGESTS];
 	if (seen->history == machine->history && seen->ring_seq == ring_seq &&
 	        seen->version == state->version && seen->digest != digest)
-		world_violated(world,
-		        "%s and %s differ in state, in ring %llu at version %llu",
+		world_violated(world, "%s and %s differ in state, in ring %llu at version %llu",
 		        machine->name, world->machines[seen->node].name,
 		        (unsigned long long)ring_seq, (unsigned long long)state->version);
 	*seen = (struct digest_seen){machine->history, ring_seq, state->version, digest, node};
@@ -137,8 +127,8 @@ void check_all(struct world *world, int node)
 
 	if (core->queue_bytes > CORE_FROZEN_MAX || core->n_waiters > CORE_REQUESTS_MAX ||
 	        core->n_snapshots > CORE_MAX_NODES || machine->n_outbox > WORLD_MAX_ITEMS)
-		world_violated(world, "%s: a queue of the core has grown out of bounds",
-		        machine->name);
+		world_violated(
+		        world, "%s: a queue of the core has grown out of bounds", machine->name);
 	see_membership(world, node);
 	check_digest(world, node);
 }
@@ -203,8 +193,8 @@ static const char *group_trouble(
 		        !machine->is_frozen && truth_serves(world, i, group->name))
 			return "runs where it should not";
 	}
-	if (rec->enabled ? rec->state != GROUP_ONLINE && (must_run || !is_visible) :
-	                   rec->state != GROUP_OFFLINE && rec->state != GROUP_BLOCKED)
+	if (rec->enabled ? rec->state != GROUP_ONLINE && (must_run || !is_visible)
+	                 : rec->state != GROUP_OFFLINE && rec->state != GROUP_BLOCKED)
 		return "has not come to rest";
 	return NULL;
 }
@@ -257,10 +247,9 @@ bool world_is_settled(const struct world *world, bool must_run, char *ret_text, 
 		        core_phase(machine->core) != CORE_MEMBER)
 			continue;
 		if (first && first->ring_seq == machine->ring_seq &&
-		        (core_state(machine->core)->version !=
-		                             core_state(first->core)->version ||
-		                     state_digest(core_state(machine->core)) !=
-		                             state_digest(core_state(first->core)))) {
+		        (core_state(machine->core)->version != core_state(first->core)->version ||
+		                state_digest(core_state(machine->core)) !=
+		                        state_digest(core_state(first->core)))) {
 			snprintf(ret_text, size, "%s and %s do not hold the same state",
 			        first->name, machine->name);
 			return false;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/sim/world.h"
+#include "tests/sim/inside.h"
 
 #define CANCEL_US 1000
 
@@ -182,8 +182,7 @@ static void compare(struct world *world, int node, const struct core_effect *eff
 	char text[CORE_TEXT_SIZE] = "it differs";
 
 	if (world->ops->difference)
-		world->ops->difference(
-		        world->ctx, node, effect->compare.text, text, sizeof(text));
+		world->ops->difference(world->ctx, node, effect->compare.text, text, sizeof(text));
 	item->instance = world->machines[node].instance;
 	item->event.type = CORE_EV_COMPARED;
 	item->event.compared = item->data = strdup(text);
@@ -283,13 +282,6 @@ void machine_item(struct world *world, struct item *item)
 			return;
 		break;
 	case ITEM_MESSAGE:
-#ifdef DUMP
-	{
-		char t[100]; const unsigned char *d=item->data;
-		snprintf(t,sizeof(t),"    gets type %u from n%u (%zu)", d[0], event->message.nodeid, event->message.len);
-		world->ops->log(world->ctx,item->node,false,t);
-	}
-#endif
 	case ITEM_RING:
 	case ITEM_EVENT: break;
 	}
@@ -342,6 +334,7 @@ void world_daemon_start(struct world *world, int node)
 	}
 	free(flags);
 	machine->has_daemon = true;
+	machine->is_deaf = false;
 	machine->loaded = NULL;
 	machine->was_member = false;
 	machine->thawed_us = 0;
@@ -384,9 +377,8 @@ void world_resource(struct world *world, int node, const char *resource, enum co
 
 	event.resource.unfit = unfit;
 	event.resource.text = text;
-	if (is_awake(world, node) &&
-	        place_of(world->machines[node].config, NULL, resource, &event.resource.group,
-	                &event.resource.resource))
+	if (is_awake(world, node) && place_of(world->machines[node].config, NULL, resource,
+	                                     &event.resource.group, &event.resource.resource))
 		machine_step(world, node, &event);
 }
 
@@ -409,8 +401,8 @@ void world_start_by_hand(struct world *world, int node, const char *group)
 		if (strcmp(config->groups[i].name, group) != 0)
 			continue;
 		for (uint32_t j = 0; j < config->groups[i].n_resources; j++) {
-			struct truth *truth = truth_find(world, node, group,
-			        config->groups[i].resources[j].name, true);
+			struct truth *truth = truth_find(
+			        world, node, group, config->groups[i].resources[j].name, true);
 
 			truth->state = TRUTH_RUNNING;
 			truth->is_serving = truth->is_left = true;

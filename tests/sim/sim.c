@@ -7,7 +7,8 @@
  *   sim --seeds A..B [--nodes N] [--steps K]
  *
  * Without --nodes the seed chooses 2 to 5 (two only with a tie-breaker's majority of 2 of 2). Equal
- * arguments give equal runs; a failure prints the arguments that repeat it, and the end of its trace.
+ * arguments give equal runs; a failure prints the arguments that repeat it, and the end of its
+ * trace.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -101,7 +102,7 @@ static int64_t on_jitter(void *ctx, int64_t max_us)
 static bool on_is_recovered(void *ctx, int node)
 {
 	(void)node;
-	return chance(ctx, 30);
+	return chance(ctx, 50);
 }
 
 static struct world_op_result on_op(
@@ -215,8 +216,8 @@ static void order(struct sim *sim, int node)
 	static const char *const verbs[] = {"failover", "online", "offline"};
 	enum core_verb verb = chance(sim, 60) ? CORE_FAILOVER : below(sim, CORE_VERBS);
 	const char *group = sim->config.groups[below(sim, 3)].name;
-	const char *to = chance(sim, 50) ? sim->config.nodes[below(sim, sim->config.n_nodes)].name
-	                                 : NULL;
+	const char *to =
+	        chance(sim, 50) ? sim->config.nodes[below(sim, sim->config.n_nodes)].name : NULL;
 
 	trace(sim, "-- %s %s %s on n%d", verbs[verb], group, to ? to : "", node + 1);
 	world_admin(&sim->world, node, ++sim->n_requests, verb, group, to, chance(sim, 50));

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/sim/world.h"
+#include "tests/sim/inside.h"
 
 /* ---- what is to come, by time and then by order of scheduling ---- */
 
@@ -186,6 +186,7 @@ void world_power_off(struct world *world, int node)
 	free(machine->truths);
 	machine->truths = NULL;
 	machine->n_truths = 0;
+	world->cut_us = world->now_us;
 	bus_changed(world, world->loss_delay_us);
 }
 
@@ -254,6 +255,7 @@ void world_corosync_stop(struct world *world, int node)
 
 	machine->side = 1000 + node;
 	machine->is_in_group = false;
+	machine->is_deaf = true;
 	item->instance = machine->instance;
 	item->event.type = CORE_EV_LOST;
 	world_schedule(world, item, world->now_us);
@@ -271,6 +273,8 @@ void world_connect(struct world *world, const int *side)
 	}
 	for (unsigned i = 0; i < world->n_machines; i++)
 		world->machines[i].side = side[i];
+	if (is_cut)
+		world->cut_us = world->now_us;
 	bus_changed(world, is_cut ? world->loss_delay_us : world->join_delay_us);
 }
 
@@ -311,7 +315,8 @@ bool world_run_until(struct world *world, int64_t until_us)
 		world->n_events++;
 		dispatch(world, item);
 		if (world->n_heap > WORLD_MAX_ITEMS)
-			world_violated(world, "%u things under way at once: somebody talks without end",
+			world_violated(world,
+			        "%u things under way at once: somebody talks without end",
 			        world->n_heap);
 	}
 	if (!world->violation[0])

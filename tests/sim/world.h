@@ -54,7 +54,7 @@ struct machine {
 	int side; /* machines of one side see each other */
 
 	bool has_daemon, is_frozen;
-	uint32_t instance;    /* of the daemon; 0: never */
+	uint32_t instance; /* of the daemon; 0: never */
 	int64_t thawed_us;
 	int64_t last_view_us; /* inbox order */
 	int64_t last_quorum_us;
@@ -71,7 +71,9 @@ struct machine {
 	uint64_t ring_seq;
 	uint32_t ring_nodeid;
 	int torn_side; /* 0: the ring is not torn, see bus.c */
+	bool had_token;
 	bool is_in_group, is_change_pending;
+	bool is_deaf; /* corosync went away under the daemon, which has not been restarted since */
 	uint32_t seen_instance[CORE_MAX_NODES]; /* 0: not in the view */
 	struct item *outbox, **outbox_end;      /* held while the token is lost */
 	uint32_t n_outbox;
@@ -90,7 +92,7 @@ struct machine {
 struct world {
 	/* Settings; world_init gives the defaults. */
 	int64_t latency_us, jitter_us, quorum_delay_us; /* negative: quorum comes before the view */
-	int64_t loss_delay_us, join_delay_us;           /* from a fault, from a new link, to the ring */
+	int64_t loss_delay_us, join_delay_us; /* from a fault, from a new link, to the ring */
 	int64_t op_us;
 	uint32_t holdoff_ms;
 	bool is_verbose;     /* log operations too */
@@ -99,7 +101,7 @@ struct world {
 	const struct world_ops *ops;
 	void *ctx;
 
-	int64_t now_us;
+	int64_t now_us, cut_us; /* cut_us: of the latest loss of a link or a machine */
 	uint64_t seq, ring_seq, op_seq;
 	uint32_t instance_seq;
 	uint32_t n_machines;
@@ -114,13 +116,10 @@ struct world {
 	struct digest_seen {
 		uint64_t history, ring_seq, version, digest;
 		int node;
-	} *digests;
+	} * digests;
 
 	char violation[512]; /* empty: none */
 };
-
-#define WORLD_MAX_ITEMS 20000
-#define WORLD_DIGESTS 4096
 
 /* Machines off, all with this config, borrowed (nodeids are i + 1). */
 void world_init(struct world *world, const struct core_config *config, const struct world_ops *ops,
@@ -156,52 +155,5 @@ bool world_is_settled(const struct world *world, bool must_run, char *ret_text, 
 
 /* What really runs: the node on which all of the group is up, -1: none, -2: more than one. */
 int world_runs_on(const struct world *world, const char *group);
-
-/* ---- between world.c, bus.c, machine.c and check.c ---- */
-
-enum item_kind { ITEM_VIEW, ITEM_QUORUM, ITEM_MESSAGE, ITEM_TIMER, ITEM_OP, ITEM_RING, ITEM_EVENT };
-
-struct item {
-	enum item_kind kind;
-	int64_t at_us;
-	uint64_t seq;
-	int node;
-	uint32_t instance; /* of the daemon that it is for; of another: dropped */
-	struct item *next;
-	struct core_event event;
-	uint64_t op;
-	int64_t sent_us;  /* ITEM_MESSAGE */
-	bool is_seen;     /* ITEM_OP: the truth has it */
-	int64_t armed_us; /* ITEM_TIMER */
-	char group[CORE_NAME_SIZE], resource[CORE_NAME_SIZE]; /* ITEM_OP */
-	void *data;                                           /* owned: message or text */
-};
-
-struct item *item_new(enum item_kind kind, int node);
-void item_free(struct item *item);
-void world_schedule(struct world *world, struct item *item, int64_t at_us);
-int64_t world_jitter(struct world *world);
-
-void bus_send(struct world *world, int node, void *data, size_t len); /* takes data */
-void bus_send_item(struct world *world, struct item *item);
-void bus_changed(struct world *world, int64_t delay_us); /* links or machines changed */
-void bus_form_rings(struct world *world);
-void bus_group_changed(struct world *world, int node); /* a daemon came or went */
-void bus_join(struct world *world, int node);          /* a daemon wants to be in the group */
-bool bus_is_whole(const struct world *world, int node); /* its ring has its token */
-bool bus_ring_quorate(const struct world *world, uint64_t ring_seq);
-
-void machine_step(struct world *world, int node, struct core_event *event);
-void machine_item(struct world *world, struct item *item);
-void world_daemon_left(struct world *world, int node);
-void machine_op_done(struct world *world, struct item *item);
-
-struct truth *truth_find(
-        struct world *world, int node, const char *group, const char *resource, bool create);
-bool truth_serves(const struct world *world, int node, const char *group);
-void check_start(struct world *world, int node, const char *group);
-void check_all(struct world *world, int node);
-void world_violated(struct world *world, const char *fmt, ...)
-        __attribute__((format(printf, 2, 3)));
 
 #endif
