@@ -67,6 +67,7 @@ static void on_shutdown(void *ctx)
 
 	log_notice("corosync is asked to stop: handing over what runs here first");
 	daemon->corosync_stops = true;
+	daemon->shutdown_ns = clock_boottime_ns();
 	daemon_stop(daemon, 0);
 }
 
@@ -153,6 +154,7 @@ static int core_begin(struct daemon *daemon)
 	        .offline = offline,
 	};
 	struct core_event no_view = {.type = CORE_EV_LOST};
+	struct core_event reloaded = {.type = CORE_EV_CONFIG};
 	int rc;
 
 	if (!offline)
@@ -165,7 +167,11 @@ static int core_begin(struct daemon *daemon)
 	/* Sets the core's clock going: unless a view comes within a second, what was found running
 	 * is stopped. */
 	if (rc == 0)
-		daemon_queue(daemon, &no_view, NULL);
+		daemon_step(daemon, &no_view);
+	if (rc == 0 && daemon->loaded) {
+		reloaded.config = &daemon->loaded->core;
+		daemon_step(daemon, &reloaded);
+	}
 	return rc;
 }
 

@@ -194,11 +194,6 @@ static void reload(struct daemon *daemon)
 		log_error("%s was not loaded; the config in force stays", daemon->config_file);
 		return;
 	}
-	if (!daemon->core) {
-		log_warning("no corosync yet: restart clusterd to load a changed config");
-		config_free(config);
-		return;
-	}
 	connect_name_nodes(daemon, config);
 	event.config = &config->core;
 	if (config->core.digest == daemon->config->core.digest) {
@@ -211,7 +206,7 @@ static void reload(struct daemon *daemon)
 	struct config *before = daemon->loaded;
 
 	daemon->loaded = config;
-	daemon_step(daemon, &event);
+	daemon_step(daemon, &event); /* without a core: it is told when it begins */
 	config_free(before);
 }
 

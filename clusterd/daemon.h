@@ -39,7 +39,9 @@ struct daemon {
 	struct loop_timer *connect_timer, *watchdog_timer, *stop_timer;
 	struct core_effects effects;
 	struct event_queue *events;
-	int64_t started_ns, lost_ns; /* lost: the latest tie to corosync; 0: none was */
+	int64_t started_ns;
+	int64_t lost_ns;     /* the latest tie to corosync; 0: none was */
+	int64_t shutdown_ns; /* when corosync asked to stop */
 	bool is_stepping, is_stopping, corosync_stops, connect_noted, found_stopped;
 	int exit_code;
 };

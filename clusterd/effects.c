@@ -6,6 +6,8 @@
 #include "clusterd/daemon.h"
 #include "clusterd/log.h"
 
+#define COROSYNC_WAITS_NS 5000000000 /* its cfg.shutdown_timeout, by default */
+
 static void on_core_timer(struct daemon *daemon, enum core_timer timer)
 {
 	struct core_event event = {.type = CORE_EV_TIMER, .timer = timer};
@@ -95,6 +97,18 @@ static void run_switch(struct daemon *daemon)
 		daemon_fail(daemon, 1);
 }
 
+static void run_left(struct daemon *daemon)
+{
+	log_notice("nothing of the cluster runs here any more");
+	if (daemon->corosync_stops && daemon->membership &&
+	        clock_boottime_ns() - daemon->shutdown_ns > COROSYNC_WAITS_NS) {
+		log_warning("corosync did not wait so long and runs on, so clusterd is needed: it "
+		            "ends with a failure, to be started anew");
+		daemon->exit_code = 1;
+	}
+	daemon_fail(daemon, daemon->exit_code);
+}
+
 void effects_run(struct daemon *daemon)
 {
 	for (uint32_t i = 0; i < daemon->effects.n; i++) {
@@ -113,10 +127,7 @@ void effects_run(struct daemon *daemon)
 		case CORE_DO_SAVE: saved_write(daemon); break;
 		case CORE_DO_SWITCH: run_switch(daemon); break;
 		case CORE_DO_COMPARE: run_compare(daemon, effect); break;
-		case CORE_DO_LEFT:
-			log_notice("nothing of the cluster runs here any more");
-			daemon_fail(daemon, daemon->exit_code);
-			break;
+		case CORE_DO_LEFT: run_left(daemon); break;
 		}
 	}
 	core_effects_clear(&daemon->effects);

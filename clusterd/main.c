@@ -2,6 +2,7 @@
 /* clusterd's command line; see clusterd(8). */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,15 +103,12 @@ static void claim_resources(void)
 }
 
 /* In the background the working folder is "/": relative paths must hold there as well. */
-static const char *absolute(const char *path)
+static void make_absolute(const char *path, char *ret_path, size_t size)
 {
-	char *folder = path[0] == '/' ? NULL : getcwd(NULL, 0);
-	char *whole = NULL;
+	char folder[PATH_MAX];
+	bool is_relative = path[0] != '/' && getcwd(folder, sizeof(folder));
 
-	if (folder && asprintf(&whole, "%s/%s", folder, path) < 0)
-		whole = NULL;
-	free(folder);
-	return whole ? whole : path; /* kept to the end */
+	snprintf(ret_path, size, "%s%s%s", is_relative ? folder : "", is_relative ? "/" : "", path);
 }
 
 int main(int argc, char **argv)
@@ -119,6 +117,7 @@ int main(int argc, char **argv)
 	        .config_file = SYSCONFDIR "/clusterd/clusterd.conf",
 	        .state_dir = LOCALSTATEDIR "/lib/clusterd",
 	};
+	char config_file[2 * PATH_MAX], state_dir[2 * PATH_MAX];
 	struct config_report report = {0};
 	struct config *config;
 	int rc = read_options(argc, argv, &options);
@@ -145,8 +144,10 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (!options.foreground) {
-		options.config_file = absolute(options.config_file);
-		options.state_dir = absolute(options.state_dir);
+		make_absolute(options.config_file, config_file, sizeof(config_file));
+		make_absolute(options.state_dir, state_dir, sizeof(state_dir));
+		options.config_file = config_file;
+		options.state_dir = state_dir;
 	}
 	if (!options.foreground && daemon(0, 0) < 0) {
 		fprintf(stderr, "clusterd: cannot go to the background: %s\n", strerror(errno));

@@ -69,7 +69,7 @@ struct membership_facts {
 	struct membership_node nodes[CORE_MAX_NODES];
 };
 
-/* Sees whether corosync answers. 0, or -errno with reterr (CORE_TEXT_SIZE bytes) telling what to do;
+/* Sees whether corosync answers. 0, or -errno with reterr (CORE_TEXT_SIZE bytes) saying what to do;
  * -EAGAIN: corosync is not (yet) running. */
 int membership_open(struct loop *loop, const struct membership_ops *ops, void *ctx,
         struct membership **ret_membership, char *reterr);

@@ -1,183 +1,314 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who may include whom, and that the core is pure.
+"""Holds the tree to its architecture: who may include whom, a core without I/O, limits of size.
 
-Reads the sources ($srcdir, else here) and the built libcore.a; builds nothing of the tree. The core
-includes the core and the freestanding part of libc, its objects want nothing else and hold no
-variable; resource types see the daemon's small services; clusterctl sees the control protocol; the
-simulator sees the core. Each rule is first shown to fail on a tree of its own that breaks it.
+Run by `make check` in the build folder (automake sets srcdir), on the sources and on libcore.a.
+First every rule must refuse small bad samples of its own and pass good ones: a rule that cannot
+fail proves nothing. Prints TAP lines.
 """
 
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 
-INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^>"]+[>"])', re.M)
+FOLDERS = ("clusterd", "clusterctl", "resources", "fence", "tests")
 
-CORE_SYSTEM = {"<errno.h>", "<stdarg.h>", "<stdbool.h>", "<stddef.h>", "<stdint.h>", "<stdio.h>",
-	"<stdlib.h>", "<string.h>"}
-SERVICES = {f'"clusterd/{name}"' for name in ("core/types.h", "config.h", "loop.h", "runner.h", "log.h")}
+# ---- what the core may call, and keep ----
 
-# What the objects of the core may want from outside; the _chk ones come with _FORTIFY_SOURCE.
-CORE_SYMBOLS = {"memcpy", "memset", "memcmp", "memmove", "memchr", "strlen", "strcmp", "strncmp",
-	"strchr", "malloc", "calloc", "realloc", "free", "snprintf", "vsnprintf", "abort",
-	"__assert_fail", "__stack_chk_fail", "__memcpy_chk", "__memset_chk", "__memmove_chk",
-	"__snprintf_chk", "__vsnprintf_chk", "_GLOBAL_OFFSET_TABLE_"}
-
-
-def includes(top, folder):
-	"""(file, "name" or <name>) of each include below a folder."""
-	for path in sorted((top / folder).rglob("*.[ch]")):
-		for name in INCLUDE.findall(path.read_text(errors="replace")):
-			yield path.relative_to(top), name
-
-
-def is_below(name, *folders):
-	return any(name.startswith(f'"{folder}/') for folder in folders)
-
-
-def is_system(name):
-	return name.startswith("<")
-
-
-def core_includes(_path, name):
-	return is_below(name, "clusterd/core") or name in CORE_SYSTEM
-
-
-def resource_includes(_path, name):
-	return is_system(name) or is_below(name, "resources", "fence") or name in SERVICES
-
-
-def clusterctl_includes(path, name):
-	if name == '"clusterd/config.h"':
-		return path.name.startswith(("corosync_conf", "corosync_text")) # of one verb
-	return is_system(name) or is_below(name, "clusterctl") or name == '"clusterd/protocol.h"'
-
-
-def sim_includes(_path, name):
-	return is_system(name) or is_below(name, "clusterd/core", "tests/sim")
-
-
-def daemon_includes(_path, name):
-	return not is_below(name, "clusterctl", "tests")
-
-
-FOLDERS = {
-	"clusterd/core": core_includes,
-	"resources": resource_includes,
-	"fence": resource_includes,
-	"clusterctl": clusterctl_includes,
-	"tests/sim": sim_includes,
-	"clusterd": daemon_includes,
+# Memory and text, and the abort of assert. No file, clock, chance, process, environment, locale.
+CORE_CALLS = {
+	"abort", "__assert_fail",
+	"calloc", "free", "malloc", "realloc",
+	"memchr", "memcmp", "memcpy", "memmove", "memset",
+	"snprintf", "vsnprintf",
+	"strchr", "strcmp", "strcspn", "strlen", "strncmp", "strnlen", "strrchr", "strspn", "strstr",
 }
+# What the compiler itself puts in: hardening, position-independent code, the sanitizers.
+COMPILER_CALLS = re.compile(
+	r"^(__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__(mem\w+|str\w+|v?snprintf)_chk|__(asan|ubsan)_\w+)$")
 
 
-def wrong_includes(top, folder):
-	may = FOLDERS[folder]
-	return [f"{path}: must not include {name}" for path, name in includes(top, folder)
-		if not may(path, name)]
-
-
-def nm(archive):
-	"""(object, class, section, symbol) of an archive."""
-	out = subprocess.run(["nm", "--format=sysv", str(archive)], check=True, capture_output=True,
+def symbols_of(objects):
+	"""(defined, undefined, writable): names; what could be changed while it runs is writable."""
+	out = subprocess.run(["nm", "--format=sysv", *objects], check=True, capture_output=True,
 		text=True).stdout
-	member = ""
+	defined, undefined, writable = set(), set(), set()
 	for line in out.splitlines():
 		columns = [column.strip() for column in line.split("|")]
-		if line.startswith("Symbols from "):
-			member = line.removeprefix("Symbols from ").rstrip(":")
-		elif len(columns) == 7 and columns[2]:
-			yield member, columns[2], columns[6], columns[0]
+		if len(columns) != 7 or columns[0] == "Name":
+			continue
+		name, kind, section = columns[0], columns[2], columns[6]
+		if kind in "Uwv":
+			undefined.add(name)
+			continue
+		if kind.isupper():
+			defined.add(name)
+		constant = section.startswith(".data.rel.ro")
+		if re.match(r"\.t?(bss|data)|\*COM\*", section) and not constant and "asan" not in name:
+			writable.add(name)
+	if not defined:
+		raise ValueError("nm found nothing defined in " + " ".join(map(str, objects)))
+	return defined, undefined, writable
 
 
-def wrong_symbols(archive):
-	symbols = list(nm(archive))
-	if not symbols:
-		return [f"{archive}: holds no symbol at all"]
-	defined = {name for _, kind, _, name in symbols if kind.isupper() and kind != "U"}
-	return [f"{member}: wants {name}" for member, kind, _, name in symbols
-		if kind in "Uwv" and name not in defined and name not in CORE_SYMBOLS]
+def check_calls(objects):
+	defined, undefined, _ = symbols_of(objects)
+	for name in sorted(undefined - defined - CORE_CALLS):
+		if not COMPILER_CALLS.match(name):
+			yield f"clusterd/core: calls {name}(), which is not on the list of what a pure core may call"
 
 
-def variables(archive):
-	"""What can be written between two calls. Tables of pointers lie in .data.rel.ro: constants."""
-	return [f"{member}: holds the variable {name}" for member, kind, section, name in nm(archive)
-		if kind in "DdBbCcGgSs" and not section.startswith(".data.rel.ro")]
+def check_writable(objects):
+	for name in sorted(symbols_of(objects)[2]):
+		yield f"clusterd/core: the variable \"{name}\" lives outside of struct core"
 
 
-# ---- each rule can fail ----
+# ---- who may include whom ----
 
-BREAKERS = {
-	"clusterd/core": ["<time.h>", "<unistd.h>", '"clusterd/loop.h"', '"resources/resource.h"'],
-	"resources": ['"clusterd/core/core.h"', '"clusterd/membership.h"', '"clusterctl/print.h"'],
-	"fence": ['"clusterd/daemon.h"', '"clusterd/core/policy.h"'],
-	"clusterctl": ['"clusterd/core/core.h"', '"clusterd/config.h"', '"resources/resource.h"'],
-	"tests/sim": ['"clusterd/config.h"', '"clusterd/loop.h"', '"resources/vip.h"'],
-	"clusterd": ['"clusterctl/print.h"', '"tests/sim/world.h"'],
-}
+CORE_SYSTEM = {"<assert.h>", "<errno.h>", "<stdarg.h>", "<stdbool.h>", "<stddef.h>", "<stdint.h>",
+	"<stdio.h>", # snprintf; that nothing is read or written is seen from the calls
+	"<stdlib.h>", "<string.h>"}
+SERVICES = ("clusterd/core/types.h", "clusterd/config.h", "clusterd/loop.h", "clusterd/runner.h",
+	"clusterd/log.h")
+
+# The first pattern that matches the path counts. Then each "header" must begin with one of these;
+# <headers> are free where no set is given.
+INCLUDES = (
+	(r"clusterd/core/", ("clusterd/core/",), CORE_SYSTEM),
+	# The daemon sees all but the core's inside: what changes the state is core_step alone.
+	(r"clusterd/", ("clusterd/core/!internal.h", "clusterd/", "resources/", "fence/"), None),
+	(r"resources/", SERVICES + ("resources/",), None),
+	(r"fence/", SERVICES + ("fence/",), None),
+	# corosync-conf is the one verb that reads the config: it works before there is a daemon.
+	(r"clusterctl/corosync_(conf|text)\.[ch]$",
+		("clusterctl/", "clusterd/protocol.h", "clusterd/config.h"), None),
+	(r"clusterctl/", ("clusterctl/", "clusterd/protocol.h"), None),
+	(r"tests/sim/", ("clusterd/core/", "tests/sim/"), None),
+	# The scenarios read a cluster.conf each.
+	(r"tests/scenarios/", ("clusterd/core/", "clusterd/config.h", "tests/sim/", "tests/scenarios/"),
+		None),
+	(r"tests/", ("clusterd/", "clusterctl/", "resources/", "fence/", "tests/"), None),
+)
+INCLUDE = re.compile(r"^\s*#\s*include\b\s*(.*?)\s*(?:/[/*].*)?$", re.M)
 
 
-def include_rule_fails(folder):
-	missed = []
-	for name in BREAKERS[folder]:
-		with tempfile.TemporaryDirectory() as scratch:
-			top = pathlib.Path(scratch)
-			(top / folder).mkdir(parents=True)
-			(top / folder / "broken.c").write_text(f"#include {name}\n")
-			if not wrong_includes(top, folder):
-				missed.append(f"{folder}: {name} passes")
-	return missed
+def allows(allowed, header):
+	if ".." in header:
+		return False
+	for pattern in allowed:
+		folder, _, barred = pattern.partition("!")
+		if barred and header == folder + barred:
+			return False
+		if header.startswith(folder):
+			return True
+	return False
 
 
-def archive_of(scratch, text):
-	source, thing = scratch / "broken.c", scratch / "broken.o"
+def check_includes(path, text):
+	rule = next((rule for rule in INCLUDES if re.match(rule[0], path)), None)
+	if rule is None:
+		yield f"{path}: no rule says what it may include: add one to tests/purity.py"
+		return
+	for match in INCLUDE.finditer(text):
+		header = match.group(1)
+		line = text.count("\n", 0, match.start(1)) + 1
+		if header.startswith("\"") and allows(rule[1], header.strip("\"")):
+			continue
+		if header.startswith("<") and (rule[2] is None or header in rule[2]):
+			continue
+		yield f"{path}:{line}: must not include {header}"
+
+
+# ---- limits of size ----
+
+C_FILE_LINES = 650
+HEADER_LINES = 250
+FUNCTION_LINES = 90
+
+
+def check_file_size(path, text):
+	limit = HEADER_LINES if path.endswith(".h") else C_FILE_LINES
+	lines = text.count("\n")
+	if lines > limit:
+		yield f"{path}: {lines} lines; at most {limit}: split it by what its parts are for"
+
+
+def check_function_size(path, text):
+	"""By .clang-format a function's braces, and no others, stand alone in the first column."""
+	begin = None
+	for number, line in enumerate(text.splitlines(), 1):
+		if line == "{":
+			begin = number
+		elif line.startswith("}") and begin is not None:
+			if number - begin - 1 > FUNCTION_LINES:
+				yield (f"{path}:{begin}: a function of {number - begin - 1} lines; at most "
+					f"{FUNCTION_LINES}")
+			begin = None
+
+
+def check_leftovers(path, text):
+	for number, line in enumerate(text.splitlines(), 1):
+		if re.search(r"\b(TODO|FIXME)\b", line):
+			yield f"{path}:{number}: {line.strip()}"
+
+
+def check_licence(path, text):
+	if "SPDX-License-Identifier: GPL-2.0-or-later" not in text.partition("\n")[0]:
+		yield f"{path}: its first line does not name the licence"
+
+
+SOURCE_RULES = (
+	("each part includes only what it may see", check_includes),
+	("no file is too long", check_file_size),
+	("no function is too long", check_function_size),
+	("nothing is left to do", check_leftovers),
+	("each file begins with its licence", check_licence),
+)
+OBJECT_RULES = (
+	("the core calls nothing impure", check_calls),
+	("the core has no variables of its own", check_writable),
+)
+
+# ---- samples ----
+
+SPDX = "/* SPDX-License-Identifier: GPL-2.0-or-later */\n"
+
+# rule, path, text: each alone must be refused by its rule.
+BAD_SOURCES = (
+	(check_includes, "clusterd/core/clock.c", "#include <time.h>\n"),
+	(check_includes, "clusterd/core/print.c", "  #  include   \"clusterd/log.h\" /* why */\n"),
+	(check_includes, "clusterd/core/up.c", "#include \"../daemon.h\"\n"),
+	(check_includes, "clusterd/core/about.c", "#include \"clusterd/core/../daemon.h\"\n"),
+	(check_includes, "clusterd/core/hidden.c", "#include HEADER\n"),
+	(check_includes, "clusterd/status.c", "#include \"clusterd/core/internal.h\"\n"),
+	(check_includes, "clusterd/status.c", "#include \"clusterctl/print.h\"\n"),
+	(check_includes, "clusterd/status.c", "#include \"tests/unit/core_fixture.h\"\n"),
+	(check_includes, "resources/disk.c", "#include \"clusterd/core/core.h\"\n"),
+	(check_includes, "resources/disk.c", "#include \"clusterd/daemon.h\"\n"),
+	(check_includes, "resources/disk.c", "#include \"fence/agent.h\"\n"),
+	(check_includes, "fence/agent.c", "#include \"clusterd/membership.h\"\n"),
+	(check_includes, "clusterctl/status.c", "#include \"clusterd/config.h\"\n"),
+	(check_includes, "clusterctl/corosync_conf.c", "#include \"clusterd/core/core.h\"\n"),
+	(check_includes, "tests/sim/world.c", "#include \"clusterd/config.h\"\n"),
+	(check_includes, "tests/scenarios/runner.c", "#include \"clusterd/runner.h\"\n"),
+	(check_includes, "elsewhere/new.c", "\n"),
+	(check_file_size, "clusterd/long.c", "\n" * (C_FILE_LINES + 1)),
+	(check_file_size, "clusterd/long.h", "\n" * (HEADER_LINES + 1)),
+	(check_function_size, "clusterd/long.c",
+		"int f(void)\n{\n" + "\tx++;\n" * (FUNCTION_LINES + 1) + "}\n"),
+	(check_leftovers, "clusterd/half.c", "\t/* TODO: the other half */\n"),
+	(check_leftovers, "clusterd/half.c", "int x; /* FIXME */\n"),
+	(check_licence, "clusterd/mine.c", "/* All mine. */\n" + SPDX),
+)
+# Must pass every rule.
+GOOD_SOURCES = (
+	("clusterd/core/good.c", SPDX + "#include <stdio.h> /* snprintf */\n"
+		"#include \"clusterd/core/internal.h\"\n"),
+	("clusterd/good.c", SPDX + "#include <time.h>\n#include \"clusterd/core/core.h\"\n"
+		"#include \"resources/resource.h\"\n"
+		"int f(void)\n{\n" + "\tx++;\n" * FUNCTION_LINES + "}\n"),
+	("clusterd/full.h", SPDX + "\n" * (HEADER_LINES - 1)),
+	("resources/good.c", SPDX + "#include <net/if.h>\n#include \"clusterd/loop.h\"\n"),
+	("clusterctl/corosync_conf.c", SPDX + "#include \"clusterd/config.h\"\n"),
+	("tests/scenarios/good.c", SPDX + "#include \"clusterd/config.h\"\n"),
+)
+BAD_OBJECTS = (
+	(check_calls, "#include <time.h>\nlong f(void) { return time(NULL); }\n"),
+	(check_calls, "#include <stdlib.h>\nint f(void) { return rand(); }\n"),
+	(check_calls, "#include <stdlib.h>\nchar *f(void) { return getenv(\"HOME\"); }\n"),
+	(check_calls, "#include <stdio.h>\nint f(void) { return printf(\"%d\", 1); }\n"),
+	(check_calls, "#include <unistd.h>\nint f(void) { return close(1); }\n"),
+	(check_calls, "#include <errno.h>\nint f(void) { return errno; }\n"),
+	(check_calls, "extern int other;\nint f(void) { return other; }\n"),
+	(check_writable, "int count;\nint f(void) { return ++count; }\n"),
+	(check_writable, "int f(void) { static int count = 3; return ++count; }\n"),
+	(check_writable, "int f(void) { static int count; return ++count; }\n"),
+	(check_writable, "int f(void) { static _Thread_local int count; return ++count; }\n"),
+)
+GOOD_OBJECT = (
+	"#include <assert.h>\n#include <stdlib.h>\n#include <string.h>\n"
+	"static const char *const names[] = {\"a\", \"b\"};\n"
+	"const char *g(unsigned i) { assert(i < 2); return names[i]; }\n"
+	"void *f(unsigned i) { char *p = malloc(9); if (p) memcpy(p, g(i), 2); return p; }\n")
+
+
+class Report:
+	"""TAP lines; is_good stays true as long as all are ok."""
+
+	def __init__(self):
+		self.count = 0
+		self.is_good = True
+
+	def tell(self, is_ok, name, reasons=()):
+		self.count += 1
+		self.is_good = self.is_good and is_ok
+		print(f"{'ok' if is_ok else 'not ok'} {self.count} - {name}")
+		for reason in reasons:
+			print(f"# {reason}")
+
+
+def compile_sample(folder, text):
+	source, target = folder / "sample.c", folder / "sample.o"
 	source.write_text(text)
-	subprocess.run([os.environ.get("CC", "cc"), "-c", "-o", thing, source], check=True)
-	subprocess.run(["ar", "rc", scratch / "broken.a", thing], check=True)
-	return scratch / "broken.a"
+	subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-O1", "-fPIE", "-c", source, "-o",
+		target], check=True)
+	return target
 
 
-def symbol_rules_fail():
-	missed = []
-	with tempfile.TemporaryDirectory() as scratch:
-		top = pathlib.Path(scratch)
-		for call in ("time(0)", "rand()", "puts(\"\")", "getenv(\"\")"):
-			text = f"#include <stdio.h>\n#include <stdlib.h>\n#include <time.h>\nlong f(void);\nlong f(void) {{ return (long){call}; }}\n"
-			if not wrong_symbols(archive_of(top, text)):
-				missed.append(f"{call} passes")
-		for text in ("int counter;\n", "static char text[9];\nchar *f(void);\nchar *f(void) { return text; }\n",
-				"static int n = 3;\nint f(void);\nint f(void) { return n++; }\n"):
-			if not variables(archive_of(top, text)):
-				missed.append(f"a variable passes: {text.splitlines()[0]}")
-	return missed
+def tell_refused(report, rules, samples):
+	"""samples: (rule, what it is, what the rule found in it)."""
+	for _, rule in rules:
+		mine = [(what, found) for whose, what, found in samples if whose is rule]
+		missed = [f"{what} was passed" for what, found in mine if not found]
+		report.tell(bool(mine) and not missed, f"{rule.__name__} refuses {len(mine)} bad samples",
+			missed)
+
+
+def test_samples(report):
+	tell_refused(report, SOURCE_RULES, [(rule, f"{path} with {text[:60]!r}", list(rule(path, text)))
+		for rule, path, text in BAD_SOURCES])
+	reasons = [reason for path, text in GOOD_SOURCES for _, rule in SOURCE_RULES
+		for reason in rule(path, text)]
+	report.tell(not reasons, f"{len(GOOD_SOURCES)} good sources pass", reasons)
+	with tempfile.TemporaryDirectory(prefix="clusterd-purity-") as name:
+		folder = pathlib.Path(name)
+		tell_refused(report, OBJECT_RULES, [(rule, text, list(rule([compile_sample(folder, text)])))
+			for rule, text in BAD_OBJECTS])
+		good = compile_sample(folder, GOOD_OBJECT)
+		reasons = [reason for _, rule in OBJECT_RULES for reason in rule([good])]
+		report.tell(not reasons, "a good object passes", reasons)
+
+
+def sources_of(top):
+	"""(path below top, text) of each C file and header, in order."""
+	for folder in FOLDERS:
+		for path in sorted((top / folder).rglob("*.[ch]")):
+			yield str(path.relative_to(top)), path.read_text()
+
+
+def test_tree(report, top, library):
+	sources = list(sources_of(top))
+	parts = {path.partition("/")[0] for path, _ in sources}
+	missing = {"clusterd", "clusterctl", "resources", "tests"} - parts
+	report.tell(not missing, "the sources are there", [f"no C files in {part}/" for part in missing])
+	for name, rule in SOURCE_RULES:
+		reasons = [reason for path, text in sources for reason in rule(path, text)]
+		report.tell(not reasons, name, reasons)
+	for name, rule in OBJECT_RULES:
+		reasons = list(rule([library]))
+		report.tell(not reasons, name, reasons)
 
 
 def main():
-	top = pathlib.Path(os.environ.get("srcdir", "."))
-	archive = pathlib.Path("libcore.a")
-	if not archive.exists():
-		print("libcore.a is not built: run make first")
-		return 1
-	if any(name.startswith(("__asan", "__ubsan")) for _, _, _, name in nm(archive)):
-		print("libcore.a is built with sanitizers, which add symbols of their own")
-		return 77
-	results = {
-		"the core wants nothing but memory, strings and snprintf": wrong_symbols(archive),
-		"the core holds no variable": variables(archive),
-		"the rules for symbols can fail": symbol_rules_fail(),
-	}
-	for folder in FOLDERS:
-		results[f"includes of {folder}"] = wrong_includes(top, folder)
-		results[f"the rule for {folder} can fail"] = include_rule_fails(folder)
-	for name, findings in results.items():
-		print(f"{'not ok' if findings else 'ok'} - {name}")
-		for finding in findings:
-			print(f"# {finding}")
-	return 1 if any(results.values()) else 0
+	report = Report()
+	test_samples(report)
+	test_tree(report, pathlib.Path(os.environ.get("srcdir", ".")), pathlib.Path("libcore.a"))
+	print(f"1..{report.count}")
+	return 0 if report.is_good else 1
 
 
 if __name__ == "__main__":

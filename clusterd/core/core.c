@@ -224,11 +224,14 @@ static void rejoin_if_stalled(struct core *core)
 {
 	int64_t late_us = core->event->now_us - core->tick_us;
 
-	if (core->phase != CORE_MEMBER || core->tick_us == 0 || late_us < core->holdoff_us)
+	if ((core->phase != CORE_MEMBER && core->phase != CORE_JOINING &&
+	            core->phase != CORE_DIFFERS) ||
+	        core->tick_us == 0 || late_us < core->holdoff_us)
 		return;
 	effect_note(core, CORE_NOTE_WARNING, false, "this node: clusterd did not run for %lld ms",
 	        (long long)(late_us / 1000));
-	keep_for_a_while(core);
+	if (core->phase == CORE_MEMBER)
+		keep_for_a_while(core);
 	join_begin(core);
 }
 

@@ -387,9 +387,11 @@ static void sync_run(struct core *core, uint32_t group)
 		/* After a failure the state must see it before there is another try. */
 		if (rec->state == GROUP_STARTING &&
 		        (!local->has_failed || local->start_gen != rec->gen)) {
-			if (local->state == LOCAL_IDLE)
+			/* Since it was given to us, another node may have come and hold it. */
+			if (local->state == LOCAL_IDLE && may_start_on(rec, core->self))
 				start_begin(core, group);
-			else if (core->event->now_us >= local->retry_us)
+			else if (local->state == LOCAL_DIRTY &&
+			         core->event->now_us >= local->retry_us)
 				stop_begin(core, group);
 			break;
 		}

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from report import median, number
 
-WIDTH, LEFT, RIGHT, ROW, TOP, BOTTOM = 900, 250, 30, 26, 60, 50
+WIDTH, LEFT, RIGHT, ROW, TOP, BOTTOM = 920, 270, 30, 26, 60, 50
 COLORS = {"clusterd": "#0b6e4f", "keepalived": "#c05000", "pacemaker": "#3050a0"}
 
 

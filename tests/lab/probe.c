@@ -114,13 +114,13 @@ static void send_due(struct probe *probe)
 
 	if (due > total(probe))
 		due = total(probe);
-	if (due > probe->next + BURST_MAX) {
-		probe->skipped += due - BURST_MAX - probe->next;
-		probe->next = due - BURST_MAX;
-	}
 	if (probe->options.announce && probe->next == 0) {
 		printf("started\n");
 		fflush(stdout);
+	}
+	if (due > probe->next + BURST_MAX) {
+		probe->skipped += due - BURST_MAX - probe->next;
+		probe->next = due - BURST_MAX;
 	}
 	while (probe->next < due) {
 		uint64_t number = probe->next++;

@@ -34,6 +34,7 @@ import live_daemon  # noqa: E402, F401
 SKIP = 77
 LONGEST_MS = 500  # generous: the machine may be busy. The product's own word is 20 ms
 LOG_LINES = 25
+TEST_LIMIT_S = 150  # for one test with all that comes before it; most take a few seconds
 
 
 def watched(cluster, function, two_may_hold):
@@ -55,6 +56,12 @@ def watched(cluster, function, two_may_hold):
 	heard = {address for address, verdict in seen.items() if verdict["answers"]}
 	expect(heard >= {a for group in livelib.HOMES for a in ADDRESSES[group]}, f"heard only of {heard}")
 	return figures
+
+
+def on_alarm(number, frame):
+	"""Something waits for ever: fail there, and show where."""
+	stack = "".join(traceback.format_stack(frame)[-8:])
+	raise Failure(f"not done after {TEST_LIMIT_S} s; it was here:\n{stack}")
 
 
 def explain(cluster, error, out):
@@ -87,6 +94,7 @@ def begin(cluster):
 def run_one(cluster, number, title, function, two_may_hold):
 	"""True when it passed."""
 	started = time.monotonic()
+	signal.alarm(TEST_LIMIT_S)
 	try:
 		begin(cluster)
 		figures = watched(cluster, function, two_may_hold)
@@ -95,6 +103,8 @@ def run_one(cluster, number, title, function, two_may_hold):
 		explain(cluster, error, sys.stdout)
 		sys.stdout.flush()
 		return False
+	finally:
+		signal.alarm(0)
 	took_s = time.monotonic() - started
 	print(f"ok {number} - {title} ({figures + '; ' if figures else ''}{took_s:.1f} s)", flush=True)
 	return True
@@ -131,6 +141,7 @@ def main():
 		return SKIP
 	for number in (signal.SIGTERM, signal.SIGHUP):  # stopped from outside: clean up all the same
 		signal.signal(number, lambda *_: sys.exit(1))
+	signal.signal(signal.SIGALRM, on_alarm)
 	print(f"1..{len(tests) + 1}", flush=True)
 	# In memory where possible: a slow disk would stall corosync, and what is tested is not the disk.
 	memory = "/run" if os.access("/run", os.W_OK) else None

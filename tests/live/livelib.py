@@ -27,6 +27,7 @@ __all__ = ["Cluster", "Failure", "LabError", "NODES", "boottime_ns", "expect", "
 LIMIT_S = 30
 ROUNDS = 8  # of questions to who has an address, until we believe it
 ANSWERS_KEPT = 4000
+WITNESS_S = 3  # for the kernel to tell of an IPv6 address that it has already
 TOKEN_MS = 1000
 HOLDOFF_MS = 2.6 * TOKEN_MS  # of a daemon that is gone while its corosync runs
 NODES = ("n1", "n2", "n3")
@@ -413,8 +414,7 @@ class Cluster:
 		found = {group["name"]: group["owner"] for group in groups if group["name"] not in offline}
 		want = {address: [found[name]] if name in found else []
 			for name in ADDRESSES for address in ADDRESSES[name]}
-		held = {address: self.witness.holders(address) for address in want}
-		expect(held == want, f"kernels have {held}, clusterctl says {want}")
+		wait_for(lambda: self._kernels_have(want), "the kernels should agree", WITNESS_S)
 		for address, names in want.items():
 			for name in NODES:
 				if self.node(name).is_on():
@@ -425,6 +425,11 @@ class Cluster:
 		runs = sorted(self.services())
 		expect(runs == [found[g] for g in ("svc",) if g in found], f"the service runs on {runs}")
 		return found
+
+	def _kernels_have(self, want):
+		held = {address: self.witness.holders(address) for address in want}
+		expect(held == want, f"kernels have {held}, clusterctl says {want}")
+		return True
 
 	def unmoved(self, before, after):
 		"""before, after: documents of one group: it neither moved nor so much as stopped."""

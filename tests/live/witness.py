@@ -3,8 +3,9 @@
 
 One netlink socket in the switch hears all nodes (NETLINK_LISTEN_ALL_NSID). The kernel changes
 addresses under one lock and queues each change here before it lets go of it, so two nodes that have
-an address at one time are seen, however short it was, and none is invented. Times are those of the
-reading. A machine that is off has nothing: power_off says so. Used by livelib.py.
+an address at one time are seen, however short it was, and none is invented. (An IPv6 address
+without duplicate detection is told a moment after it was added: there a very short one may be
+missed.) Times are those of the reading. A machine that is off has nothing: power_off says so. Used by livelib.py.
 """
 
 import ctypes

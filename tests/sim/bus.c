@@ -148,7 +148,7 @@ void bus_send(struct world *world, int node, void *data, size_t len)
 
 	item->data = data;
 	item->instance = world->machines[node].instance;
-	item->sent_us = world->now_us;
+	item->sent_us = world->machines[node].last_sent_us = world->now_us;
 	item->event.type = CORE_EV_MESSAGE;
 	item->event.message.nodeid = (uint32_t)node + 1;
 	item->event.message.len = len;

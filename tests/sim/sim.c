@@ -246,7 +246,7 @@ static void settings(struct sim *sim)
 	world->jitter_us = chance(sim, 50) ? 0 : 1 + below(sim, 50000);
 	world->quorum_delay_us = (int64_t)below(sim, chance(sim, 20) ? 3000000 : 20000);
 	if (chance(sim, 30))
-		world->quorum_delay_us = -2000;
+		world->quorum_delay_us = -(int64_t)below(sim, 200000);
 	world->loss_delay_us = 100000 + below(sim, 2500000);
 	world->join_delay_us = 1000 + below(sim, 500000);
 	trace(sim, "-- latency %lld jitter %lld quorum %lld", (long long)world->latency_us,

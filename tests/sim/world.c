@@ -190,6 +190,15 @@ void world_power_off(struct world *world, int node)
 	bus_changed(world, world->loss_delay_us);
 }
 
+/* Since when the others have missed it: a joiner speaks once a second only. */
+static int64_t last_word_us(const struct world *world, int node)
+{
+	const struct machine *machine = &world->machines[node];
+
+	return machine->core && core_phase(machine->core) == CORE_JOINING ? machine->last_sent_us
+	                                                                  : world->now_us;
+}
+
 static void leave_things(struct world *world, int node)
 {
 	struct machine *machine = &world->machines[node];
@@ -198,7 +207,7 @@ static void leave_things(struct world *world, int node)
 		struct truth *truth = &machine->truths[i];
 
 		if (truth->is_serving && !truth->is_left)
-			truth->left_us = world->now_us;
+			truth->left_us = last_word_us(world, node);
 		truth->is_left = truth->is_serving;
 	}
 }

@@ -55,7 +55,7 @@ struct machine {
 
 	bool has_daemon, is_frozen;
 	uint32_t instance; /* of the daemon; 0: never */
-	int64_t thawed_us;
+	int64_t thawed_us, last_sent_us;
 	int64_t last_view_us; /* inbox order */
 	int64_t last_quorum_us;
 	struct core *core;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The administrator's requests: what each refusal says, word by word, and when each is answered.
- * n1 is the core and has group web; n2 and n3 are played by hand. See core_test.c for names that
- * are not known, quorum, and the limit.
+ * n1 is the core and has group web; n2 and n3 are played by hand. See core_hostile_test.c for names
+ * that are not known, quorum, and the limit.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -23,12 +23,7 @@ static const struct fx_group web_only[] = {
 
 static int web_online(void **ret_state)
 {
-	struct fx *fx = fx_given(ret_state, web_only);
-
-	fx_form(fx);
-	fx_all_done(fx);
-	fx_forget(fx);
-	return fx_group_rec(fx, WEB)->state == GROUP_ONLINE ? 0 : -1;
+	return fx_online(ret_state, web_only);
 }
 
 static void assert_refused(struct fx *fx, const char *reply)
@@ -270,6 +265,22 @@ static void test_offline_is_answered_when_nothing_runs(void **state)
 	fx_assert_said(fx, "reply", " 1 OK: \n");
 }
 
+/* n3 has just come and may have anything running: that it is offline is not known yet. */
+static void test_offline_waits_for_who_has_not_said_hello(void **state)
+{
+	struct fx *fx = *state;
+
+	fx_view(fx, 7, 4, 7);
+	fx_quorum(fx, true);
+	fx_admin(fx, 1, CORE_OFFLINE, "web", NULL, true);
+	fx_all_done(fx);
+	assert_int_equal(fx_group_rec(fx, WEB)->state, GROUP_OFFLINE);
+	assert_int_equal(fx_group_rec(fx, WEB)->may_run_on, node_bit(2));
+	fx_assert_said(fx, "reply", "");
+	fx_hello(fx, 3, 1);
+	fx_assert_said(fx, "reply", " 1 OK: \n");
+}
+
 static void test_online_that_fails_everywhere(void **state)
 {
 	struct fx *fx = *state;
@@ -342,8 +353,9 @@ static void test_waiters_are_told_when_the_end_is_not_seen(void **state)
 	fx_assert_said(fx, "reply",
 	        " 1 NO_QUORUM: not known whether it was done: corosync has gone\n"
 	        " 2 NO_QUORUM: not known whether it was done: corosync has gone\n");
+	fx_simple(fx, CORE_EV_LOST);
 	fx_seconds(fx, 5);
-	fx_assert_said(fx, "reply", "");
+	fx_assert_said(fx, "reply", ""); /* and told once */
 }
 
 static void test_waiters_are_told_when_the_node_joins_anew(void **state)
@@ -397,6 +409,7 @@ int main(void)
 	        ONLINE(test_failover_is_answered_when_it_is_there),
 	        ONLINE(test_failover_that_ends_elsewhere),
 	        ONLINE(test_offline_is_answered_when_nothing_runs),
+	        ONLINE(test_offline_waits_for_who_has_not_said_hello),
 	        ONLINE(test_online_that_fails_everywhere),
 	        ONLINE(test_offline_overtaken_by_online),
 	        ONLINE(test_failover_overtaken_by_offline),

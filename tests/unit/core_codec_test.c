@@ -182,6 +182,37 @@ static void test_text_is_checked(void **state)
 	assert_int_equal(msg_decode(&out, buf.data, buf.len), 0);
 	assert_int_equal(strlen(out.text), CORE_TEXT_SIZE - 1);
 	buf_fini(&buf);
+	memcpy(in.text, "del\x7f", 5);
+	encode(&in, &buf);
+	assert_int_equal(msg_decode(&out, buf.data, buf.len), -EPROTO);
+	buf_fini(&buf);
+}
+
+/* The length of a text is the sender's word only: none is believed beyond what is there, nor beyond
+ * what there is room for. */
+static void test_hostile_sizes(void **state)
+{
+	static const uint32_t sizes[] = {CORE_TEXT_SIZE, CORE_TEXT_SIZE + 1, 0x7fffffff, 0x80000000,
+	        UINT32_MAX - 1, UINT32_MAX};
+	struct msg in = full_message(MSG_DIFFERS), out;
+	char text[CORE_TEXT_SIZE + 1];
+
+	(void)state;
+	in.text[0] = '\0';
+	memset(text, 'x', sizeof(text));
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		size_t len = sizes[i] < sizeof(text) ? sizes[i] : sizeof(text);
+		struct buf buf;
+
+		encode(&in, &buf);
+		buf.len -= 4; /* the text's length, which is the last */
+		buf_u32(&buf, sizes[i]);
+		buf_bytes(&buf, text, len);
+		memset(&out, 0x5a, sizeof(out));
+		assert_int_equal(msg_decode(&out, buf.data, buf.len), -EPROTO);
+		assert_int_equal(out.group, 0x5a5a5a5a);
+		buf_fini(&buf);
+	}
 }
 
 /* ---- the state ---- */
@@ -238,6 +269,8 @@ static void test_state_round_trips(void **unused)
 	assert_int_equal(out.nodes[3].hello_seq, 3);
 	assert_true(out.nodes[3].is_returning);
 	assert_string_equal(out.groups[1].problem, "web-srv on n2: exit 1");
+	assert_int_equal(out.groups[1].failed_on, 0x1f);
+	assert_int_equal(out.groups[2].unfit_on, 1);
 	assert_false(out.groups[2].enabled);
 	assert_int_equal(out.groups[0].may_run_on, 0x12);
 	in.groups[0].gen++;
@@ -297,6 +330,30 @@ static void test_unsound_states_are_refused(void **unused)
 	state.n_nodes = 4;
 	assert_state_refused(&config, &state);
 	state.n_nodes = 5;
+	state_fini(&state);
+}
+
+/* Neither a byte less nor one more. */
+static void test_states_of_another_length_are_refused(void **unused)
+{
+	struct core_config config;
+	struct core_group groups[3];
+	struct core_state state, out;
+	struct buf buf = {0};
+	struct reader reader;
+
+	(void)unused;
+	config_make(&config, groups);
+	state_make(&state, &config);
+	state_encode(&state, &buf);
+	for (size_t len = 0; len < buf.len; len++) {
+		reader_init(&reader, buf.data, len);
+		assert_int_equal(state_decode(&out, &config, &reader), -EPROTO);
+	}
+	buf_u8(&buf, 0);
+	reader_init(&reader, buf.data, buf.len);
+	assert_int_equal(state_decode(&out, &config, &reader), -EPROTO);
+	buf_fini(&buf);
 	state_fini(&state);
 }
 
@@ -389,8 +446,10 @@ int main(void)
 	        cmocka_unit_test(test_every_truncation_is_refused),
 	        cmocka_unit_test(test_other_versions_and_types),
 	        cmocka_unit_test(test_text_is_checked),
+	        cmocka_unit_test(test_hostile_sizes),
 	        cmocka_unit_test(test_state_round_trips),
 	        cmocka_unit_test(test_unsound_states_are_refused),
+	        cmocka_unit_test(test_states_of_another_length_are_refused),
 	        cmocka_unit_test(test_mutations_do_no_harm),
 	};
 

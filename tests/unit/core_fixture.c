@@ -196,6 +196,16 @@ void fx_assert_said(struct fx *fx, const char *words, const char *expected)
 	fx_forget(fx);
 }
 
+void fx_assert_timer(struct fx *fx, const char *timer, int64_t after_ms)
+{
+	int64_t at_ms = after_ms ? fx->now_us / 1000 + after_ms : 0;
+	char expected[64];
+
+	snprintf(expected, sizeof(expected), " %s %lld\n", timer, (long long)at_ms);
+	if (!strstr(fx_lines(fx, "timer"), expected))
+		fail_msg("no timer \"%s\" among:\n%s", expected, fx->lines);
+}
+
 /* ---- events ---- */
 
 void fx_event(struct fx *fx, struct core_event event)
@@ -485,6 +495,22 @@ struct fx *fx_given(void **ret_state, const struct fx_group *groups)
 	fx_init(fx, fx_config(3, groups), 1);
 	*ret_state = fx;
 	return fx;
+}
+
+int fx_online(void **ret_state, const struct fx_group *groups)
+{
+	struct fx *fx = fx_given(ret_state, groups);
+
+	fx_form(fx);
+	fx_all_done(fx);
+	fx_forget(fx);
+	for (uint32_t i = 0; i < fx->config->n_groups; i++) {
+		const struct group_rec *rec = fx_group_rec(fx, i);
+
+		if (rec->owner == 0 && rec->state != GROUP_ONLINE)
+			return -1;
+	}
+	return 0;
 }
 
 int fx_strike(void **state)

@@ -5,7 +5,8 @@
  *
  * Lines: "send TYPE", "start GROUP/RESOURCE" (stop, cancel, adopt), "timer NAME AT_MS" (0: off),
  * "note TEXT", "reply ID CODE: TEXT", "record GROUP online|failed", "save", "switch", "compare",
- * "left". Used by core_test, core_admin_test, core_local_test, core_codec_test and policy_test.
+ * "left". Used by policy_test and by core_admin_test, core_join_test, core_local_test,
+ * core_pair_test and core_test.
  */
 #ifndef TESTS_UNIT_CORE_FIXTURE_H
 #define TESTS_UNIT_CORE_FIXTURE_H
@@ -54,6 +55,7 @@ void fx_fini(struct fx *fx);
 /* For a test's own setup and teardown: n1 of three nodes, allocated, its config too. */
 struct fx *fx_given(void **ret_state, const struct fx_group *groups);
 int fx_strike(void **state);
+int fx_online(void **ret_state, const struct fx_group *groups); /* and all that n1 got is up */
 
 void fx_event(struct fx *fx, struct core_event event);
 /* A new ring of these nodeids, bit 0: nodeid 1. machines: in the ring, daemon or not. */
@@ -66,7 +68,7 @@ void fx_hello(struct fx *fx, uint32_t nodeid, uint32_t hello_seq);
 /* Delivers what the core sent, in order, and what it then sends, until nothing is left. */
 void fx_own(struct fx *fx);
 void fx_exchange(struct fx *a, struct fx *b); /* likewise, between two: all to both */
-void fx_own_lost(struct fx *fx); /* what it sent reaches nobody */
+void fx_own_lost(struct fx *fx);              /* what it sent reaches nobody */
 void fx_timer(struct fx *fx, enum core_timer timer);
 /* Seconds pass, with a tick at the end of each. */
 void fx_seconds(struct fx *fx, unsigned seconds);
@@ -88,6 +90,8 @@ void fx_all_done(struct fx *fx);
  * "|", the whole lines. Valid until the next call. fx_forget ends what was told so far. */
 const char *fx_lines(struct fx *fx, const char *words);
 void fx_forget(struct fx *fx);
+/* Among what was told: the timer was armed for so much later than now; 0: it was disarmed. */
+void fx_assert_timer(struct fx *fx, const char *timer, int64_t after_ms);
 void fx_assert_said(struct fx *fx, const char *words, const char *expected); /* and forget */
 
 const struct group_rec *fx_group_rec(const struct fx *fx, uint32_t group);

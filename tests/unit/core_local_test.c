@@ -31,12 +31,7 @@ static int web_formed(void **ret_state)
 
 static int web_online(void **ret_state)
 {
-	struct fx *fx = fx_given(ret_state, web_only);
-
-	fx_form(fx);
-	fx_all_done(fx);
-	fx_forget(fx);
-	return fx_group_rec(fx, WEB)->state == GROUP_ONLINE ? 0 : -1;
+	return fx_online(ret_state, web_only);
 }
 
 static void started(struct fx *fx, const char *resource)
@@ -457,116 +452,6 @@ static void test_stray_results(void **state)
 		assert_int_equal(core_local_resource(fx->core, WEB, i), LOCAL_RES_RUNNING);
 }
 
-/* ---- found at the start ---- */
-
-static struct fx *found(void **ret_state, bool ip1, bool ip2, bool srv)
-{
-	struct fx *fx = fx_given(ret_state, web_only);
-	bool runs[] = {ip1, ip2, srv};
-
-	core_found(fx->core, WEB, runs);
-	return fx;
-}
-
-static void test_found_whole_is_adopted(void **state)
-{
-	struct fx *fx = found(state, true, true, true);
-
-	fx_form(fx);
-	fx_assert_said(fx, OPS, "adopt web/ip1\nadopt web/ip2\nadopt web/srv\n");
-	assert_int_equal(fx_group_rec(fx, WEB)->state, GROUP_ONLINE);
-	assert_int_equal(fx_group_rec(fx, WEB)->owner, 0);
-	assert_int_equal(core_local_resource(fx->core, WEB, 2), LOCAL_RES_RUNNING);
-}
-
-/* Half a group is no group: what is left of it is cleared away before it starts anew. */
-static void test_found_in_part_is_stopped_first(void **state)
-{
-	struct fx *fx = found(state, true, false, true);
-
-	fx_form(fx);
-	fx_assert_said(fx, OPS, "stop web/srv\n");
-	stopped(fx, "srv");
-	fx_assert_said(fx, OPS, "stop web/ip1\n");
-	stopped(fx, "ip1");
-	fx_own(fx);
-	fx_assert_said(fx, OPS, "start web/ip1\nstart web/ip2\n");
-}
-
-/* Two say that they have it: the lower one keeps it, and it moves nowhere before the other has let
- * go of it. */
-static void test_found_on_two_nodes(void **state)
-{
-	static const uint8_t n2_has_it[] = {CORE_FOUND_ALL};
-	struct fx *fx = found(state, true, true, true);
-
-	fx_view(fx, 7, 7, 7);
-	fx_quorum(fx, true);
-	fx_own(fx);
-	fx_message(fx, 2,
-	        (struct msg){.type = MSG_HELLO, .hello_seq = 1, .blob = n2_has_it, .blob_len = 1});
-	fx_hello(fx, 3, 1);
-	fx_own(fx);
-	fx_assert_said(fx, "adopt", " web/ip1\n web/ip2\n web/srv\n");
-	assert_int_equal(fx_group_rec(fx, WEB)->owner, 0);
-	assert_int_equal(fx_group_rec(fx, WEB)->may_run_on, node_bit(0) | node_bit(1));
-	fx_resource(fx, CORE_EV_RESOURCE_FAILED, "ip1", true, "carrier lost");
-	fx_all_done(fx);
-	assert_int_equal(fx_group_rec(fx, WEB)->may_run_on, node_bit(1));
-	assert_int_equal(fx_group_rec(fx, WEB)->owner, 1); /* the one node where it may start */
-	fx_message(fx, 2, (struct msg){.type = MSG_STARTED, .gen = fx_group_rec(fx, WEB)->gen});
-	assert_int_equal(fx_group_rec(fx, WEB)->state, GROUP_ONLINE);
-}
-
-/* ---- quorum ---- */
-
-static void test_quorum_lost_stops_all_at_once(void **state)
-{
-	struct fx *fx = *state;
-
-	fx_view(fx, 1, 0, 1);
-	fx_assert_said(fx, OPS, ""); /* not known yet: hold on to what runs, start nothing */
-	fx_quorum(fx, false);
-	fx_assert_said(fx, OPS, "stop web/srv\n");
-	stopped(fx, "srv");
-	fx_assert_said(fx, OPS "|send", "stop web/ip2\nstop web/ip1\n");
-}
-
-/* While quorum is not known a start goes no further, and goes on when it is. */
-static void test_start_pauses_while_quorum_is_not_known(void **state)
-{
-	struct fx *fx = *state;
-
-	fx_forget(fx);
-	fx_view(fx, 7, 0, 7);
-	started(fx, "ip1");
-	started(fx, "ip2");
-	fx_assert_said(fx, OPS, "");
-	fx_quorum(fx, true);
-	fx_assert_said(fx, OPS, "start web/srv\n");
-}
-
-/* Quorum of another ring is no quorum; too long without the right one, and all is let go. */
-static void test_old_quorum_does_not_hold_for_ever(void **state)
-{
-	struct fx *fx = *state;
-
-	fx_view(fx, 7, 0, 7);
-	fx_seconds(fx, 2);
-	fx_assert_said(fx, OPS, "");
-	fx_seconds(fx, 1);
-	fx_assert_said(fx, OPS, "stop web/srv\n");
-}
-
-static void test_corosync_gone_stops_all(void **state)
-{
-	struct fx *fx = *state;
-
-	fx_simple(fx, CORE_EV_LOST);
-	fx_assert_said(fx, OPS, "stop web/srv\n");
-	assert_int_equal(core_phase(fx->core), CORE_OUT);
-}
-
 int main(void)
 {
 #define FORMED(test) cmocka_unit_test_setup_teardown(test, web_formed, fx_strike)
@@ -593,13 +478,6 @@ int main(void)
 	        ONLINE(test_one_failed_stop_does_not_keep_the_rest),
 	        FORMED(test_lost_results_are_said_again),
 	        ONLINE(test_stray_results),
-	        BY_ITSELF(test_found_whole_is_adopted),
-	        BY_ITSELF(test_found_in_part_is_stopped_first),
-	        BY_ITSELF(test_found_on_two_nodes),
-	        ONLINE(test_quorum_lost_stops_all_at_once),
-	        FORMED(test_start_pauses_while_quorum_is_not_known),
-	        ONLINE(test_old_quorum_does_not_hold_for_ever),
-	        ONLINE(test_corosync_gone_stops_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

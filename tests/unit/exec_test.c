@@ -486,13 +486,17 @@ static void test_stop_overtakes_a_hanging_monitor(void **state)
 	create(f, SERVICE);
 	operate(f, f->res->type->start, 1, 0);
 	put(f, "status.slow", "");
-	wait_for_calls(f, "status", 1);
+	until_ns = clock_boottime_ns() + GUARD_NS;
+	while ((pid = atoi(get(f, "pid", text))) == 0) {
+		if (clock_boottime_ns() > until_ns)
+			fail_msg("the monitor does not begin");
+		run_for(f, 2 * MS);
+	}
 	began_ns = clock_boottime_ns();
 	operate(f, f->res->type->stop, 2, 0);
 	assert_true(clock_boottime_ns() - began_ns < 5000 * MS); /* its time-out is 15 s */
 	until_ns = clock_boottime_ns() + GUARD_NS;
-	pid = atoi(get(f, "pid", text));
-	while (pid == 0 || kill(pid, 0) == 0) {
+	while (kill(pid, 0) == 0) {
 		if (clock_boottime_ns() > until_ns)
 			fail_msg("the monitor %d is still there", pid);
 		run_for(f, 5 * MS);
