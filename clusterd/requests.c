@@ -63,13 +63,22 @@ static void pending_drop(struct pending *pending)
 	pending->is_used = false;
 }
 
+/* Nobody is there for the answer any more: the core need not keep it in mind either. */
+static void pending_abandon(struct pending *pending)
+{
+	struct core_event event = {.type = CORE_EV_ADMIN_GONE, .gone_request_id = pending->id};
+
+	pending_drop(pending);
+	daemon_step(pending->requests->daemon, &event);
+}
+
 static void on_timeout(void *ctx)
 {
 	struct pending *pending = ctx;
 
 	control_reply_error(pending->requests->daemon->control, pending->id, "timeout",
 	        "not done in the time given; it goes on, see clusterctl status");
-	pending->is_used = false;
+	pending_abandon(pending);
 }
 
 /* A client that went away, without having waited for the answer, leaves its place behind. */
@@ -79,7 +88,7 @@ static struct pending *pending_place(struct requests *requests)
 		struct pending *pending = &requests->pending[i];
 
 		if (pending->is_used && !control_awaits(requests->daemon->control, pending->id))
-			pending_drop(pending);
+			pending_abandon(pending);
 		if (!pending->is_used)
 			return pending;
 	}

@@ -274,6 +274,18 @@ void admin_settle(struct core *core)
 	core->n_waiters = kept;
 }
 
+/* The order itself goes on; only its place among those who wait is free again. */
+void admin_forget(struct core *core, uint64_t request_id)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < core->n_waiters; i++) {
+		if (core->waiters[i].request_id != request_id)
+			core->waiters[kept++] = core->waiters[i];
+	}
+	core->n_waiters = kept;
+}
+
 void admin_fail_all(struct core *core, const char *why)
 {
 	for (uint32_t i = 0; i < core->n_waiters; i++)

@@ -211,6 +211,7 @@ static void dispatch(struct core *core, const struct core_event *event)
 	case CORE_EV_RESOURCE_FAILED: local_resource_failed(core, event); break;
 	case CORE_EV_RESOURCE_FIT: local_resource_fit(core, event); break;
 	case CORE_EV_ADMIN: admin_step(core, event); break;
+	case CORE_EV_ADMIN_GONE: admin_forget(core, event->gone_request_id); break;
 	case CORE_EV_CONFIG: reload_step(core, event->config); break;
 	case CORE_EV_COMPARED: join_compared(core, event->compared); break;
 	case CORE_EV_LEAVE: leave_step(core); break;

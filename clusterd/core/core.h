@@ -27,6 +27,7 @@ enum core_event_type {
 	CORE_EV_RESOURCE_FAILED,
 	CORE_EV_RESOURCE_FIT,
 	CORE_EV_ADMIN,
+	CORE_EV_ADMIN_GONE, /* nobody waits for the answer any more */
 	CORE_EV_CONFIG,   /* a newly loaded config */
 	CORE_EV_COMPARED, /* answer to CORE_DO_COMPARE */
 	CORE_EV_LEAVE,    /* stop in order */
@@ -88,6 +89,7 @@ struct core_event {
 			const char *to;   /* CORE_FAILOVER: a node, or NULL */
 			bool wait;
 		} admin;
+		uint64_t gone_request_id; /* CORE_EV_ADMIN_GONE */
 		const char *compared; /* how the cluster's config differs from ours, in words */
 		const struct core_config *config; /* CORE_EV_CONFIG: borrowed, see CORE_DO_SWITCH */
 	};

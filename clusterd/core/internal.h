@@ -221,6 +221,7 @@ void local_forget_reports(struct core *core);
 void admin_step(struct core *core, const struct core_event *event);
 void admin_apply(struct core *core, uint8_t node, const struct msg *msg);
 void admin_settle(struct core *core);
+void admin_forget(struct core *core, uint64_t request_id);
 void admin_fail_all(struct core *core, const char *why);
 
 /* reload.c */

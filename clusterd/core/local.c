@@ -6,7 +6,7 @@
  * Both are driven by level, not by edge: local_sync compares what is wanted with what is, and sends
  * a result as long as the state does not show it. So a lost result, a snapshot in between or a
  * change of mind half-way need no case of their own. Starts go in the order of the config, stops in
- * reverse; pipelined neighbours do not wait for each other.
+ * reverse; pipelined neighbours do not wait for each other, and without quorum for nobody.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -130,7 +130,8 @@ static void stop_some(struct core *core, uint32_t group)
 	while (local->next > 0) {
 		uint32_t resource = local->next - 1;
 
-		if (local->res[resource] == LOCAL_RES_STOPPED) {
+		if (local->res[resource] == LOCAL_RES_STOPPED ||
+		        local->res[resource] == LOCAL_RES_STOPPING) {
 			local->next--;
 			continue;
 		}
@@ -277,7 +278,8 @@ void local_resource_failed(struct core *core, const struct core_event *event)
 		unfit_set(local, event->resource.resource, true);
 	if (local->state != LOCAL_RUNNING && local->state != LOCAL_STARTING)
 		return;
-	local->res[event->resource.resource] = LOCAL_RES_FAILED;
+	if (local->res[event->resource.resource] == LOCAL_RES_RUNNING)
+		local->res[event->resource.resource] = LOCAL_RES_FAILED;
 	failure_set(local, event->resource.resource, event->resource.unfit, event->resource.text);
 	core_touch_local(core, event->resource.group);
 }
@@ -417,6 +419,26 @@ static void sync_run(struct core *core, uint32_t group)
 	}
 }
 
+/* Without quorum others may take over at any moment: what is quick to stop (addresses) goes at once
+ * and does not wait for what is slow. */
+static void drop_at_once(struct core *core, uint32_t group)
+{
+	struct local_group *local = &core->local[group];
+
+	if (local->state != LOCAL_STOPPING && local->state != LOCAL_STARTING)
+		return;
+	for (uint32_t i = core->config->groups[group].n_resources; i-- > 0;) {
+		if (!is_pipelined(core, group, i) || local->res[i] == LOCAL_RES_STOPPED ||
+		        local->res[i] == LOCAL_RES_STARTING || local->res[i] == LOCAL_RES_STOPPING)
+			continue;
+		if (local->in_flight == 0)
+			local->is_serial = false;
+		local->in_flight++;
+		local->res[i] = LOCAL_RES_STOPPING;
+		effect_op(core, CORE_OP_STOP, group, i);
+	}
+}
+
 static void cancel_starts(struct core *core, uint32_t group)
 {
 	struct local_group *local = &core->local[group];
@@ -469,7 +491,11 @@ void local_sync(struct core *core, uint32_t group)
 
 	switch (wanted(core, group)) {
 	case WANT_RUN: sync_run(core, group); break;
-	case WANT_STOP: sync_stop(core, group); break;
+	case WANT_STOP:
+		sync_stop(core, group);
+		if (!core_may_act(core))
+			drop_at_once(core, group);
+		break;
 	case WANT_KEEP: break;
 	}
 	if (core_may_act(core))

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -388,6 +389,24 @@ static void test_room_for_requests_comes_back(void **state)
 	fx_assert_said(fx, "reply", " 101 OK: \n");
 }
 
+/* Nor does one whose client has gone keep its place: its order goes on without it. */
+static void test_room_of_those_who_went(void **state)
+{
+	struct core_event gone = {.type = CORE_EV_ADMIN_GONE};
+	struct fx *fx = *state;
+
+	for (unsigned i = 0; i < CORE_REQUESTS_MAX; i++)
+		fx_admin(fx, i, CORE_ONLINE, "web", NULL, false);
+	gone.gone_request_id = 7;
+	fx_event(fx, gone);
+	fx_forget(fx);
+	fx_admin(fx, 100, CORE_ONLINE, "web", NULL, false);
+	fx_assert_said(fx, "reply", "");
+	fx_own(fx);
+	assert_null(strstr(fx_lines(fx, "reply"), " 7 OK"));
+	assert_non_null(strstr(fx_lines(fx, "reply"), " 100 OK"));
+}
+
 int main(void)
 {
 #define ONLINE(test) cmocka_unit_test_setup_teardown(test, web_online, fx_strike)
@@ -417,6 +436,7 @@ int main(void)
 	        ONLINE(test_waiters_are_told_when_the_end_is_not_seen),
 	        ONLINE(test_waiters_are_told_when_the_node_joins_anew),
 	        ONLINE(test_room_for_requests_comes_back),
+	        ONLINE(test_room_of_those_who_went),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,6 +82,55 @@ static void test_stop_in_reverse(void **state)
 	assert_int_equal(fx_group_rec(fx, WEB)->may_run_on, 0);
 }
 
+/* Without quorum the addresses do not wait for the slow service, whose stop goes on. */
+static void test_addresses_go_first_without_quorum(void **state)
+{
+	struct fx *fx = *state;
+
+	fx_forget(fx);
+	fx_quorum(fx, false);
+	fx_assert_said(fx, OPS, "stop web/srv\nstop web/ip2\nstop web/ip1\n");
+	stopped(fx, "ip1");
+	stopped(fx, "ip2");
+	fx_assert_said(fx, OPS, "");
+	stopped(fx, "srv");
+	fx_assert_said(fx, OPS, "");
+	fx_simple(fx, CORE_EV_LEAVE);
+	fx_assert_said(fx, "left", "\n");
+}
+
+/* Also when the loss finds the service half-way up, or half-way down. */
+static void test_addresses_go_first_amid_a_start(void **state)
+{
+	struct fx *fx = *state;
+
+	started(fx, "ip1");
+	started(fx, "ip2");
+	fx_forget(fx);
+	fx_simple(fx, CORE_EV_LOST);
+	fx_assert_said(fx, OPS, "cancel web/srv\nstop web/ip2\nstop web/ip1\n");
+	stopped(fx, "ip2");
+	stopped(fx, "ip1");
+	fx_assert_said(fx, OPS, "");
+	fx_done(fx, "srv", CORE_OP_START, -ECANCELED, "called off");
+	fx_assert_said(fx, OPS, "stop web/srv\n");
+}
+
+static void test_addresses_go_first_amid_a_stop(void **state)
+{
+	struct fx *fx = *state;
+
+	fx_admin(fx, 1, CORE_OFFLINE, "web", NULL, false);
+	fx_own(fx);
+	fx_assert_said(fx, OPS, "stop web/srv\n");
+	fx_simple(fx, CORE_EV_LOST);
+	fx_assert_said(fx, OPS, "stop web/ip2\nstop web/ip1\n");
+	stopped(fx, "srv");
+	stopped(fx, "ip1");
+	stopped(fx, "ip2");
+	fx_assert_said(fx, OPS, "");
+}
+
 /* A serial one waits for all before it, and all after it wait for it, pipelined or not. */
 static void test_serial_between_pipelined(void **state)
 {
@@ -460,6 +509,9 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 	        FORMED(test_pipelined_neighbours_start_together),
 	        ONLINE(test_stop_in_reverse),
+	        ONLINE(test_addresses_go_first_without_quorum),
+	        FORMED(test_addresses_go_first_amid_a_start),
+	        ONLINE(test_addresses_go_first_amid_a_stop),
 	        BY_ITSELF(test_serial_between_pipelined),
 	        BY_ITSELF(test_groups_do_not_wait_for_each_other),
 	        FORMED(test_failed_start_is_cleaned_up_in_reverse),

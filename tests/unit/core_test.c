@@ -46,9 +46,7 @@ static void test_quorum_lost_stops_all_at_once(void **state)
 	fx_view(fx, 1, 0, 1);
 	fx_assert_said(fx, OPS, ""); /* not known yet: hold on to what runs, start nothing */
 	fx_quorum(fx, false);
-	fx_assert_said(fx, OPS, "stop web/srv\n");
-	fx_done(fx, "srv", CORE_OP_STOP, 0, NULL);
-	fx_assert_said(fx, OPS "|send", "stop web/ip\n");
+	fx_assert_said(fx, OPS "|send", "stop web/srv\nstop web/ip\n");
 }
 
 /* While quorum is not known a start goes no further, and goes on when it is. */
@@ -73,7 +71,7 @@ static void test_old_quorum_does_not_hold_for_ever(void **state)
 	fx_seconds(fx, 2);
 	fx_assert_said(fx, OPS, "");
 	fx_seconds(fx, 1);
-	fx_assert_said(fx, OPS, "stop web/srv\n");
+	fx_assert_said(fx, OPS, "stop web/srv\nstop web/ip\n");
 }
 
 static void test_corosync_gone_stops_all(void **state)
@@ -81,7 +79,7 @@ static void test_corosync_gone_stops_all(void **state)
 	struct fx *fx = *state;
 
 	fx_simple(fx, CORE_EV_LOST);
-	fx_assert_said(fx, OPS, "stop web/srv\n");
+	fx_assert_said(fx, OPS, "stop web/srv\nstop web/ip\n");
 	assert_int_equal(core_phase(fx->core), CORE_OUT);
 }
 
@@ -221,7 +219,7 @@ static void test_seen_in_the_left_list(void **state)
 
 	fx_event(fx, event);
 	assert_int_equal(core_phase(fx->core), CORE_JOINING);
-	fx_assert_said(fx, OPS, "stop web/srv\n");
+	fx_assert_said(fx, OPS, "stop web/srv\nstop web/ip\n");
 }
 
 /* ---- the orderly stop ---- */
@@ -269,9 +267,9 @@ static void test_leave_without_quorum(void **state)
 	fx_view(fx, 1, 0, 1);
 	fx_quorum(fx, false);
 	fx_simple(fx, CORE_EV_LEAVE);
-	fx_assert_said(fx, "left|stop", "stop web/srv\n");
+	fx_assert_said(fx, "left|stop", "stop web/srv\nstop web/ip\n");
 	fx_done(fx, "srv", CORE_OP_STOP, 0, NULL);
-	fx_assert_said(fx, "left|stop", "stop web/ip\n");
+	fx_assert_said(fx, "left|stop", "");
 	fx_done(fx, "ip", CORE_OP_STOP, 0, NULL);
 	fx_assert_said(fx, "left|stop", "left\n");
 }
