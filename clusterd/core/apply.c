@@ -37,21 +37,22 @@ void group_move(struct core *core, uint32_t group, enum group_event event, uint8
 	core_touch(core, group);
 }
 
-static void record(struct core *core, const struct msg *msg, uint8_t from, bool is_online)
+void record_add(struct core *core, uint32_t group, uint8_t from, bool is_online, int64_t wall_ms,
+        const int64_t *phase_us)
 {
-	const struct group_rec *rec = &core->state.groups[msg->group];
+	const struct group_rec *rec = &core->state.groups[group];
 	struct core_record *entry = calloc(1, sizeof(*entry));
 
 	if (!entry)
 		abort();
-	entry->wall_ms = msg->wall_ms;
-	entry->group = msg->group;
+	entry->wall_ms = wall_ms;
+	entry->group = group;
 	entry->from = from;
 	entry->to = rec->owner;
 	entry->cause = rec->cause;
 	entry->is_online = is_online;
 	for (unsigned i = 0; i < PHASES; i++)
-		entry->phase_us[i] = is_online ? msg->phase_us[i] : -1;
+		entry->phase_us[i] = phase_us ? phase_us[i] : -1;
 	core_cause_text(
 	        core, rec->cause, rec->cause_node, entry->cause_text, sizeof(entry->cause_text));
 	effect_add(core, CORE_DO_RECORD)->record = entry;
@@ -64,7 +65,7 @@ static void apply_started(struct core *core, uint8_t node, const struct msg *msg
 
 	if (rec->state != GROUP_STARTING || rec->owner != node)
 		return;
-	record(core, msg, from, true);
+	record_add(core, msg->group, from, true, msg->wall_ms, msg->phase_us);
 	group_move(core, msg->group, GROUP_EV_STARTED, node, rec->cause, rec->cause_node);
 }
 
@@ -92,7 +93,7 @@ static void apply_start_failed(struct core *core, uint8_t node, const struct msg
 	if (rec->state != GROUP_STARTING || rec->owner != node)
 		return;
 	set_problem(core, node, msg);
-	record(core, msg, rec->origin, false);
+	record_add(core, msg->group, rec->origin, false, msg->wall_ms, NULL);
 	if (msg->unfit)
 		rec->unfit_on |= node_bit(node);
 	else

@@ -69,6 +69,13 @@ static bool may_form(const struct core *core)
 	return n_hello == n_members || n_hello > core->config->n_nodes / 2;
 }
 
+/* The upper half counts new beginnings: whatever a node that is away now has saved, or does in what
+ * it still takes for the cluster, never outranks this one. */
+static uint64_t version_of_next_cluster(uint64_t version)
+{
+	return ((version >> 32) + 1) << 32;
+}
+
 static bool is_best_former(const struct core *core, uint64_t digest)
 {
 	const struct hello_rec *own = &core->hello[core->self];
@@ -104,7 +111,7 @@ void join_try_form(struct core *core)
 
 	if (!may_form(core) || !is_best_former(core, digest))
 		return;
-	buf_u64(&buf, core->hello[core->self].msg.version + 1);
+	buf_u64(&buf, version_of_next_cluster(core->hello[core->self].msg.version));
 	for (uint32_t i = 0; i < core->config->n_groups; i++)
 		buf_u8(&buf, is_offline_by_order(core, i));
 	for (uint8_t i = 0; i < core->config->n_nodes; i++) {
@@ -183,7 +190,7 @@ static void form_take(struct core *core, const struct msg *msg)
 	offline = reader_bytes(&reader, n_groups);
 	for (uint32_t i = 0; offline && i < n_groups; i++) {
 		state.groups[i].enabled = !offline[i];
-		if (state.version > 1) /* somebody had one once */
+		if (state.version > version_of_next_cluster(0)) /* somebody had one once */
 			state.groups[i].cause = CAUSE_CLUSTER_BACK;
 	}
 	if (!form_is_ours(core, reader)) {

@@ -200,6 +200,9 @@ void message_deliver(struct core *core, uint32_t nodeid, const void *data, size_
 void message_apply(struct core *core, uint8_t node, const void *data, size_t len);
 void group_move(struct core *core, uint32_t group, enum group_event event, uint8_t node,
         enum cause cause, uint8_t cause_node);
+/* A line of the history about the group as it is now; phase_us may be NULL. */
+void record_add(struct core *core, uint32_t group, uint8_t from, bool is_online, int64_t wall_ms,
+        const int64_t *phase_us);
 
 /* plan.c */
 void plan_touched(struct core *core);

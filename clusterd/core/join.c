@@ -88,6 +88,7 @@ static void take_found(struct core *core, uint8_t node, uint32_t group, enum cor
 	if (rec->owner == CORE_NO_NODE && rec->enabled && found == CORE_FOUND_ALL &&
 	        may_start_on(rec, node)) {
 		group_move(core, group, GROUP_EV_ADOPTED, node, CAUSE_ADOPTED, node);
+		record_add(core, group, CORE_NO_NODE, true, core->event->wall_ms, NULL);
 	} else if (rec->owner == node && rec->state == GROUP_ONLINE && found != CORE_FOUND_ALL) {
 		group_move(core, group, GROUP_EV_FAILED, node, CAUSE_NOT_FOUND, node);
 	}
