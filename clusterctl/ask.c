@@ -17,19 +17,19 @@ static void tell_unreachable(int rc, pid_t pid, int timeout_ms)
 	case ECONNREFUSED:
 	case ENOENT:
 		ctl_error("clusterd does not run on this machine: start it with 'systemctl start "
-		          "clusterd'; 'journalctl -u clusterd' tells why it stopped");
+			  "clusterd'; 'journalctl -u clusterd' tells why it stopped");
 		break;
 	case ETIMEDOUT:
 		ctl_error(
-		        "clusterd (process %d) has not answered for %d s: it hangs or is stopped; "
-		        "look at 'journalctl -u clusterd', then 'systemctl restart clusterd'",
-		        (int)pid, timeout_ms / 1000);
+			"clusterd (process %d) has not answered for %d s: it hangs or is stopped; "
+			"look at 'journalctl -u clusterd', then 'systemctl restart clusterd'",
+			(int)pid, timeout_ms / 1000);
 		break;
 	case EPERM:
 		ctl_error(
-		        "the control socket is held by a program that does not belong to root, "
-		        "not by clusterd: 'ss -xlp | grep @clusterd' names it; end it, then start "
-		        "clusterd");
+			"the control socket is held by a program that does not belong to root, "
+			"not by clusterd: 'ss -xlp | grep @clusterd' names it; end it, then start "
+			"clusterd");
 		break;
 	case EAGAIN:
 		ctl_error("clusterd has too many clients at once: end some of them, or try again");
@@ -38,16 +38,16 @@ static void tell_unreachable(int rc, pid_t pid, int timeout_ms)
 	case ECONNRESET:
 	case EPIPE:
 		ctl_error("clusterd closed the connection: it stopped meanwhile; 'systemctl status "
-		          "clusterd' tells more");
+			  "clusterd' tells more");
 		break;
 	case EPROTO:
 	case EMSGSIZE:
 		ctl_error(
-		        "clusterd (process %d) gave an answer that makes no sense: are clusterctl "
-		        "and the running clusterd of the same version? 'systemctl restart "
-		        "clusterd' "
-		        "runs the installed one",
-		        (int)pid);
+			"clusterd (process %d) gave an answer that makes no sense: are clusterctl "
+			"and the running clusterd of the same version? 'systemctl restart "
+			"clusterd' "
+			"runs the installed one",
+			(int)pid);
 		break;
 	default: ctl_error("clusterd can't be reached: %s", strerror(-rc));
 	}
@@ -88,7 +88,7 @@ enum ctl_exit client_ask(json_t *request, int timeout_ms, json_t **ret_reply)
 	if (geteuid() != 0) {
 		json_decref(request);
 		ctl_error("only root may talk to clusterd: run clusterctl as root (sudo clusterctl "
-		          "…)");
+			  "…)");
 		return CTL_UNREACHABLE;
 	}
 	if (!request) {

@@ -12,14 +12,14 @@
 #include "clusterctl/takeover.h"
 
 static const char check_help[] =
-        "Usage: clusterctl check [--json]\n\n"
-        "Tells how long a dead node's groups are down, from the token and consensus time-outs "
-        "that\n"
-        "corosync runs with, whether that meets two seconds, and what else in corosync's settings\n"
-        "is not as it should be.\n\n"
-        "  --json          the same as a document\n"
-        "  -h, --help      this text\n\n"
-        "Exit status: 0 it meets two seconds; 1 it doesn't; else as in clusterctl(8).\n";
+	"Usage: clusterctl check [--json]\n\n"
+	"Tells how long a dead node's groups are down, from the token and consensus time-outs "
+	"that\n"
+	"corosync runs with, whether that meets two seconds, and what else in corosync's settings\n"
+	"is not as it should be.\n\n"
+	"  --json          the same as a document\n"
+	"  -h, --help      this text\n\n"
+	"Exit status: 0 it meets two seconds; 1 it doesn't; else as in clusterctl(8).\n";
 
 static int64_t integer_of(const json_t *doc, const char *key)
 {
@@ -29,16 +29,16 @@ static int64_t integer_of(const json_t *doc, const char *key)
 static struct takeover_facts facts_of(const json_t *doc)
 {
 	return (struct takeover_facts){
-	        .token_ms = integer_of(doc, "token_ms"),
-	        .consensus_ms = integer_of(doc, "consensus_ms"),
-	        .hold_ms = integer_of(doc, "hold_ms"),
-	        .token_retransmits = integer_of(doc, "token_retransmits"),
-	        .knet_ping_interval_ms = integer_of(doc, "knet_ping_interval_ms"),
-	        .knet_ping_timeout_ms = integer_of(doc, "knet_ping_timeout_ms"),
-	        .expected_votes = integer_of(doc, "expected_votes"),
-	        .n_nodes = integer_of(doc, "n_nodes"),
-	        .two_node = json_is_true(json_object_get(doc, "two_node")),
-	        .encrypted = json_is_true(json_object_get(doc, "encrypted")),
+		.token_ms = integer_of(doc, "token_ms"),
+		.consensus_ms = integer_of(doc, "consensus_ms"),
+		.hold_ms = integer_of(doc, "hold_ms"),
+		.token_retransmits = integer_of(doc, "token_retransmits"),
+		.knet_ping_interval_ms = integer_of(doc, "knet_ping_interval_ms"),
+		.knet_ping_timeout_ms = integer_of(doc, "knet_ping_timeout_ms"),
+		.expected_votes = integer_of(doc, "expected_votes"),
+		.n_nodes = integer_of(doc, "n_nodes"),
+		.two_node = json_is_true(json_object_get(doc, "two_node")),
+		.encrypted = json_is_true(json_object_get(doc, "encrypted")),
 	};
 }
 
@@ -51,15 +51,15 @@ static void print_check(const char *cluster, const struct takeover_facts *facts)
 
 	printf("%sCluster %s%s: %" PRId64 " node%s; corosync runs with token %" PRId64
 	       " ms, consensus %" PRId64 " ms\n\n",
-	        style.bold, cluster, style.off, facts->n_nodes, facts->n_nodes == 1 ? "" : "s",
-	        facts->token_ms, facts->consensus_ms);
+		style.bold, cluster, style.off, facts->n_nodes, facts->n_nodes == 1 ? "" : "s",
+		facts->token_ms, facts->consensus_ms);
 	printf("When a node dies, its virtual IPs are back after %.2f to %.2f s:\n",
-	        (double)estimate.min_ms / 1000, (double)estimate.max_ms / 1000);
+		(double)estimate.min_ms / 1000, (double)estimate.max_ms / 1000);
 	printf("  its token is missed        %5" PRId64 " to %5" PRId64 " ms\n",
-	        estimate.ring_min_ms - facts->consensus_ms, facts->token_ms);
+		estimate.ring_min_ms - facts->consensus_ms, facts->token_ms);
 	printf("  a ring forms without it    %5" PRId64 " ms more\n", facts->consensus_ms);
 	printf("  clusterd takes over        %5d to %5d ms more\n", TAKEOVER_OWN_MIN_MS,
-	        TAKEOVER_OWN_MAX_MS);
+		TAKEOVER_OWN_MAX_MS);
 	printf("What else a group starts, such as a service, comes on top.\n\n");
 	if (estimate.is_met)
 		printf("%sThis meets two seconds.%s\n", style.good, style.off);
@@ -68,7 +68,7 @@ static void print_check(const char *cluster, const struct takeover_facts *facts)
 		       " ms at most. 'clusterctl corosync-conf'\nwrites a corosync.conf that meets "
 		       "them: "
 		       "install it on all nodes, and restart corosync there.\n",
-		        style.bad, style.off, estimate.token_limit_ms);
+			style.bad, style.off, estimate.token_limit_ms);
 	for (size_t i = 0; i < n_warnings; i++)
 		printf("%s%swarning:%s %s\n", i ? "" : "\n", style.busy, style.off, warnings[i]);
 }
@@ -83,10 +83,10 @@ static int print_check_json(const json_t *doc, const struct takeover_facts *fact
 	for (size_t i = 0; i < n_warnings; i++)
 		json_array_append_new(texts, json_string(warnings[i]));
 	result = json_pack("{s:b, s:b, s:I, s:I, s:I, s:I, s:o, s:O}", "ok", 1, "meets_two_seconds",
-	        estimate.is_met, "limit_ms", (json_int_t)TAKEOVER_LIMIT_MS, "takeover_min_ms",
-	        (json_int_t)estimate.min_ms, "takeover_max_ms", (json_int_t)estimate.max_ms,
-	        "token_limit_ms", (json_int_t)estimate.token_limit_ms, "warnings", texts,
-	        "corosync", doc);
+		estimate.is_met, "limit_ms", (json_int_t)TAKEOVER_LIMIT_MS, "takeover_min_ms",
+		(json_int_t)estimate.min_ms, "takeover_max_ms", (json_int_t)estimate.max_ms,
+		"token_limit_ms", (json_int_t)estimate.token_limit_ms, "warnings", texts,
+		"corosync", doc);
 	if (!result) {
 		ctl_error("out of memory");
 		return -1;
@@ -100,7 +100,7 @@ static int print_check_json(const json_t *doc, const struct takeover_facts *fact
 static enum ctl_exit check_run(int argc, char **argv)
 {
 	static const struct option options[] = {
-	        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
+		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	int opt, as_json = 0;
 	struct takeover_facts facts;
 	json_t *doc = NULL;
@@ -128,4 +128,4 @@ static enum ctl_exit check_run(int argc, char **argv)
 }
 
 const struct verb verb_check = {
-        "check", "how fast a takeover is with corosync's running values", check_help, check_run};
+	"check", "how fast a takeover is with corosync's running values", check_help, check_run};

@@ -134,7 +134,7 @@ static int client_send(struct client *client, const void *frame, size_t size, in
 
 /* One event into buffer. */
 static int client_event(
-        struct client *client, struct protocol_event *event, size_t size, int64_t deadline_ms)
+	struct client *client, struct protocol_event *event, size_t size, int64_t deadline_ms)
 {
 	ssize_t rc;
 
@@ -151,7 +151,7 @@ static int client_event(
 }
 
 int client_call_frame(
-        struct client *client, const void *frame, size_t size, int timeout_ms, json_t **ret_reply)
+	struct client *client, const void *frame, size_t size, int timeout_ms, json_t **ret_reply)
 {
 	union {
 		struct protocol_event event;

@@ -33,6 +33,6 @@ int client_call(struct client *client, const json_t *request, int timeout_ms, js
 /* The same with the request's whole frame (struct protocol_request) as it is to go over the wire.
  */
 int client_call_frame(
-        struct client *client, const void *frame, size_t size, int timeout_ms, json_t **ret_reply);
+	struct client *client, const void *frame, size_t size, int timeout_ms, json_t **ret_reply);
 
 #endif

@@ -28,13 +28,13 @@ struct verb {
 };
 
 extern const struct verb verb_status, verb_failover, verb_online, verb_offline, verb_history,
-        verb_check, verb_corosync_conf, verb_complete;
+	verb_check, verb_corosync_conf, verb_complete;
 
 /* "clusterctl: " and the text, to stderr. */
 void ctl_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same, and where to read more; CTL_USAGE. fmt NULL: getopt has said it. */
 enum ctl_exit ctl_usage(const struct verb *verb, const char *fmt, ...)
-        __attribute__((format(printf, 2, 3)));
+	__attribute__((format(printf, 2, 3)));
 /* Prints the verb's help; CTL_DONE. */
 enum ctl_exit ctl_help(const struct verb *verb);
 

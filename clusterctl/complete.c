@@ -12,7 +12,7 @@
 #define COMPLETE_TIMEOUT_MS 1000 /* somebody waits at the Tab key */
 
 static const char complete_help[] = "Usage: clusterctl complete groups|nodes|resources\n\n"
-                                    "Prints names, one a line, for the shell's completion.\n";
+				    "Prints names, one a line, for the shell's completion.\n";
 
 static void print_names(const json_t *array)
 {
@@ -32,7 +32,7 @@ static enum ctl_exit complete_run(int argc, char **argv)
 	if (strcmp(what, "--help") == 0 || strcmp(what, "-h") == 0)
 		return ctl_help(&verb_complete);
 	if (strcmp(what, "groups") != 0 && strcmp(what, "nodes") != 0 &&
-	        strcmp(what, "resources") != 0)
+		strcmp(what, "resources") != 0)
 		return ctl_usage(&verb_complete, "say groups, nodes or resources");
 	status = client_ask(json_pack("{s:s}", "verb", "status"), COMPLETE_TIMEOUT_MS, &doc);
 	if (status != CTL_DONE)
@@ -41,7 +41,7 @@ static enum ctl_exit complete_run(int argc, char **argv)
 		print_names(json_object_get(doc, what));
 	else
 		json_array_foreach(json_object_get(doc, "groups"), i, group)
-		        print_names(json_object_get(group, "resources"));
+			print_names(json_object_get(group, "resources"));
 	json_decref(doc);
 	return CTL_DONE;
 }

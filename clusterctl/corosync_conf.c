@@ -31,22 +31,22 @@
 #define EXAMPLE_MAX 65536 /* bytes looked at of an existing corosync.conf */
 
 static const char corosync_conf_help[] =
-        "Usage: clusterctl corosync-conf [--config FILE] [--profile default|fast|wan]\n"
-        "                                [--output DIR] [--force] [--new-key]\n\n"
-        "Writes corosync.conf and authkey for the nodes of a clusterd config: encrypted traffic, "
-        "and\n"
-        "time-outs with which a takeover meets two seconds. Copy both files to all nodes.\n\n"
-        "  --config FILE   the clusterd config (" CONFIG_FILE ")\n"
-        "  --profile NAME  default: token 500 ms, for machines and virtual machines on a LAN;\n"
-        "                  fast: token 100 ms, for a quiet LAN of physical hosts;\n"
-        "                  wan: token 5000 ms, for sites far apart, does not meet two seconds\n"
-        "  --output DIR    where to write (" OUTPUT_DIR ")\n"
-        "  --force         replace an existing corosync.conf; it is kept as corosync.conf.old\n"
-        "  --new-key       replace an existing authkey, which is kept otherwise\n"
-        "  -h, --help      this text\n\n"
-        "A corosync.conf with nodes on loopback addresses only, the example that comes with the\n"
-        "package, is replaced (and kept as corosync.conf.old) without --force.\n\n"
-        "Exit status: 0 written; 1 not written; 2 wrong command line.\n";
+	"Usage: clusterctl corosync-conf [--config FILE] [--profile default|fast|wan]\n"
+	"                                [--output DIR] [--force] [--new-key]\n\n"
+	"Writes corosync.conf and authkey for the nodes of a clusterd config: encrypted traffic, "
+	"and\n"
+	"time-outs with which a takeover meets two seconds. Copy both files to all nodes.\n\n"
+	"  --config FILE   the clusterd config (" CONFIG_FILE ")\n"
+	"  --profile NAME  default: token 500 ms, for machines and virtual machines on a LAN;\n"
+	"                  fast: token 100 ms, for a quiet LAN of physical hosts;\n"
+	"                  wan: token 5000 ms, for sites far apart, does not meet two seconds\n"
+	"  --output DIR    where to write (" OUTPUT_DIR ")\n"
+	"  --force         replace an existing corosync.conf; it is kept as corosync.conf.old\n"
+	"  --new-key       replace an existing authkey, which is kept otherwise\n"
+	"  -h, --help      this text\n\n"
+	"A corosync.conf with nodes on loopback addresses only, the example that comes with the\n"
+	"package, is replaced (and kept as corosync.conf.old) without --force.\n\n"
+	"Exit status: 0 written; 1 not written; 2 wrong command line.\n";
 
 struct target {
 	const char *dir;
@@ -79,7 +79,7 @@ static int write_all(int fd, const void *data, size_t size)
 
 /* Whole or not at all; -EEXIST when there is one and it may not be replaced. */
 static int file_write(
-        const char *path, const void *data, size_t size, mode_t mode, bool may_replace)
+	const char *path, const void *data, size_t size, mode_t mode, bool may_replace)
 {
 	char temp[PATH_SIZE + 8];
 	int fd, rc;
@@ -94,7 +94,7 @@ static int file_write(
 	if (close(fd) < 0 && rc == 0)
 		rc = -errno;
 	if (rc == 0 &&
-	        renameat2(AT_FDCWD, temp, AT_FDCWD, path, may_replace ? 0 : RENAME_NOREPLACE) < 0)
+		renameat2(AT_FDCWD, temp, AT_FDCWD, path, may_replace ? 0 : RENAME_NOREPLACE) < 0)
 		rc = -errno;
 	if (rc < 0)
 		unlink(temp);
@@ -138,10 +138,10 @@ static int target_init(struct target *target, const struct choice *choice)
 	struct stat st;
 
 	if (strlen(choice->output) > PATH_SIZE - 64 || stat(choice->output, &st) < 0 ||
-	        !S_ISDIR(st.st_mode)) {
+		!S_ISDIR(st.st_mode)) {
 		ctl_error("%s is not a folder: make it, or install corosync, or name another with "
-		          "--output",
-		        choice->output);
+			  "--output",
+			choice->output);
 		return -ENOTDIR;
 	}
 	target->dir = choice->output;
@@ -152,9 +152,9 @@ static int target_init(struct target *target, const struct choice *choice)
 	target->has_key = lstat(target->key, &st) == 0;
 	if (target->has_conf && !choice->force && !is_example(target->conf)) {
 		ctl_error("%s exists: say --force to replace it (it is kept as corosync.conf.old), "
-		          "or "
-		          "--output DIR to write elsewhere",
-		        target->conf);
+			  "or "
+			  "--output DIR to write elsewhere",
+			target->conf);
 		return -EEXIST;
 	}
 	return 0;
@@ -163,14 +163,14 @@ static int target_init(struct target *target, const struct choice *choice)
 static enum ctl_exit cannot_write(const char *path, int rc)
 {
 	ctl_error("%s: %s%s", path, strerror(-rc),
-	        rc == -EACCES || rc == -EPERM ? ": run clusterctl as root, or say --output DIR"
-	                                      : "");
+		rc == -EACCES || rc == -EPERM ? ": run clusterctl as root, or say --output DIR"
+					      : "");
 	return CTL_REFUSED;
 }
 
 /* The key first: corosync doesn't start without, and a key alone changes nothing. */
 static enum ctl_exit target_write(
-        const struct target *target, const struct choice *choice, const char *text)
+	const struct target *target, const struct choice *choice, const char *text)
 {
 	bool makes_key = !target->has_key || choice->new_key;
 	int rc = makes_key ? key_write(target->key, choice->new_key) : 0;
@@ -179,14 +179,14 @@ static enum ctl_exit target_write(
 		return cannot_write(target->key, rc);
 	if (target->has_conf) {
 		if ((unlink(target->old) < 0 && errno != ENOENT) ||
-		        link(target->conf, target->old) < 0)
+			link(target->conf, target->old) < 0)
 			return cannot_write(target->old, -errno);
 	}
 	rc = file_write(target->conf, text, strlen(text), 0644, target->has_conf);
 	if (rc < 0)
 		return cannot_write(target->conf, rc);
 	printf("wrote %s%s\n", target->conf,
-	        target->has_conf ? " (what was there is now corosync.conf.old)" : "");
+		target->has_conf ? " (what was there is now corosync.conf.old)" : "");
 	if (makes_key)
 		printf("wrote %s, a new key: keep it secret\n", target->key);
 	else
@@ -199,15 +199,15 @@ static void print_next(const struct config *config, const struct choice *choice)
 	unsigned takeover_ms = corosync_profile_takeover_ms(choice->profile);
 
 	printf("%u node%s, token %u ms: a dead node's addresses are back within %.2f s%s\n",
-	        config->core.n_nodes, config->core.n_nodes == 1 ? "" : "s",
-	        choice->profile->token_ms, takeover_ms / 1000.0,
-	        takeover_ms < TAKEOVER_LIMIT_MS ? "" : ", which does NOT meet two seconds");
+		config->core.n_nodes, config->core.n_nodes == 1 ? "" : "s",
+		choice->profile->token_ms, takeover_ms / 1000.0,
+		takeover_ms < TAKEOVER_LIMIT_MS ? "" : ", which does NOT meet two seconds");
 	if (config->core.n_nodes == 2)
 		printf("two nodes run only together: add a third, or a quorum device, so that one "
 		       "may "
 		       "fail\n");
 	printf("Copy both files to %s of each node, then 'systemctl restart corosync' there.\n",
-	        OUTPUT_DIR);
+		OUTPUT_DIR);
 }
 
 static enum ctl_exit generate(const struct choice *choice, const struct config *config)
@@ -220,7 +220,7 @@ static enum ctl_exit generate(const struct choice *choice, const struct config *
 	if (!addresses)
 		ctl_error("out of memory");
 	else if (corosync_addresses_find(config, choice->config_file, addresses, stderr) == 0 &&
-	         target_init(&target, choice) == 0) {
+		 target_init(&target, choice) == 0) {
 		text = corosync_text(config, addresses, choice->profile);
 		if (text)
 			status = target_write(&target, choice, text);
@@ -237,9 +237,9 @@ static enum ctl_exit generate(const struct choice *choice, const struct config *
 static enum ctl_exit parse(int argc, char **argv, struct choice *choice, bool *ret_is_help)
 {
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-	        {"profile", required_argument, NULL, 'p'}, {"output", required_argument, NULL, 'o'},
-	        {"force", no_argument, NULL, 'f'}, {"new-key", no_argument, NULL, 'k'},
-	        {"help", no_argument, NULL, 'h'}, {0}};
+		{"profile", required_argument, NULL, 'p'}, {"output", required_argument, NULL, 'o'},
+		{"force", no_argument, NULL, 'f'}, {"new-key", no_argument, NULL, 'k'},
+		{"help", no_argument, NULL, 'h'}, {0}};
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1)
@@ -252,22 +252,22 @@ static enum ctl_exit parse(int argc, char **argv, struct choice *choice, bool *r
 			choice->profile = corosync_profile_find(optarg);
 			if (!choice->profile)
 				return ctl_usage(&verb_corosync_conf,
-				        "there is no profile '%s': say default, fast or wan",
-				        optarg);
+					"there is no profile '%s': say default, fast or wan",
+					optarg);
 			break;
 		case 'h': *ret_is_help = true; return ctl_help(&verb_corosync_conf);
 		default: return ctl_usage(&verb_corosync_conf, NULL);
 		}
 	if (optind < argc)
 		return ctl_usage(
-		        &verb_corosync_conf, "'%s' is one argument too many", argv[optind]);
+			&verb_corosync_conf, "'%s' is one argument too many", argv[optind]);
 	return CTL_DONE;
 }
 
 static enum ctl_exit corosync_conf_run(int argc, char **argv)
 {
 	struct choice choice = {
-	        .config_file = CONFIG_FILE, .output = OUTPUT_DIR, .profile = &corosync_profiles[0]};
+		.config_file = CONFIG_FILE, .output = OUTPUT_DIR, .profile = &corosync_profiles[0]};
 	struct config_report report = {0};
 	struct config *config = NULL;
 	bool is_help = false;
@@ -288,5 +288,5 @@ static enum ctl_exit corosync_conf_run(int argc, char **argv)
 }
 
 const struct verb verb_corosync_conf = {"corosync-conf",
-        "write corosync.conf and authkey for the nodes in the config", corosync_conf_help,
-        corosync_conf_run};
+	"write corosync.conf and authkey for the nodes in the config", corosync_conf_help,
+	corosync_conf_run};

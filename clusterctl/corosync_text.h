@@ -34,11 +34,11 @@ struct corosync_addresses {
  * or -EINVAL with all that is wrong in errors, "FILE:LINE: node NAME: what and what to do" a line.
  */
 int corosync_addresses_find(const struct config *config, const char *file,
-        struct corosync_addresses *ret_addresses, FILE *errors);
+	struct corosync_addresses *ret_addresses, FILE *errors);
 
 /* malloc'd; NULL without memory. */
 char *corosync_text(const struct config *config, const struct corosync_addresses *addresses,
-        const struct corosync_profile *profile);
+	const struct corosync_profile *profile);
 
 /* Is it the example that a distribution installs: nodes on a loopback address only? */
 bool corosync_text_is_example(const char *text);

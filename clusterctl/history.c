@@ -16,14 +16,14 @@
 #define HISTORY_LIMIT_MAX 1000000
 
 static const char history_help[] =
-        "Usage: clusterctl history [--limit N] [--json]\n\n"
-        "Lists the takeovers and moves that this node knows of, oldest first, each with its cause\n"
-        "and its phases: milliseconds since the last proof that the start needed (the ring "
-        "change,\n"
-        "or the old holder's word that it let go; 'release' is how long that took).\n\n"
-        "  --limit N       only the newest N\n"
-        "  --json          the document (docs/control-protocol.md tells every field)\n"
-        "  -h, --help      this text\n";
+	"Usage: clusterctl history [--limit N] [--json]\n\n"
+	"Lists the takeovers and moves that this node knows of, oldest first, each with its cause\n"
+	"and its phases: milliseconds since the last proof that the start needed (the ring "
+	"change,\n"
+	"or the old holder's word that it let go; 'release' is how long that took).\n\n"
+	"  --limit N       only the newest N\n"
+	"  --json          the document (docs/control-protocol.md tells every field)\n"
+	"  -h, --help      this text\n";
 
 static void print_time(json_int_t time_ms)
 {
@@ -40,7 +40,7 @@ static void print_time(json_int_t time_ms)
 static void print_phases(const json_t *phases, const struct style *style)
 {
 	static const char *const names[] = {
-	        "release", "quorum", "decided", "address", "announced", "online"};
+		"release", "quorum", "decided", "address", "announced", "online"};
 	int n = 0;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -48,7 +48,7 @@ static void print_phases(const json_t *phases, const struct style *style)
 
 		if (json_is_number(phase))
 			printf("%s%s%s %.2f", n ? "" : style->faint,
-			        n ? ", " : "    ms: ", names[i], json_number_value(phase));
+				n ? ", " : "    ms: ", names[i], json_number_value(phase));
 		n += json_is_number(phase);
 	}
 	if (n)
@@ -71,9 +71,9 @@ static void print_history(const json_t *entries)
 
 		print_time(json_integer_value(json_object_get(entry, "time_ms")));
 		printf("  %s%-*s%s  %-*s  %s -> %s  %s%s%s  %s\n", style.bold, group_width,
-		        text_of(entry, "group"), style.off, kind_width, text_of(entry, "kind"),
-		        *from ? from : "nobody", *to ? to : "nobody",
-		        style_of_state(&style, result), result, style.off, text_of(entry, "cause"));
+			text_of(entry, "group"), style.off, kind_width, text_of(entry, "kind"),
+			*from ? from : "nobody", *to ? to : "nobody",
+			style_of_state(&style, result), result, style.off, text_of(entry, "cause"));
 		print_phases(json_object_get(entry, "phases_ms"), &style);
 	}
 }
@@ -94,7 +94,7 @@ static int parse_limit(const char *text, json_int_t *ret_limit)
 static enum ctl_exit history_run(int argc, char **argv)
 {
 	static const struct option options[] = {{"limit", required_argument, NULL, 'l'},
-	        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
+		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	json_int_t limit = 0;
 	json_t *request, *doc = NULL;
 	int opt, as_json = 0;
@@ -105,7 +105,7 @@ static enum ctl_exit history_run(int argc, char **argv)
 		case 'l':
 			if (parse_limit(optarg, &limit) < 0)
 				return ctl_usage(
-				        &verb_history, "--limit %s: say a number from 1", optarg);
+					&verb_history, "--limit %s: say a number from 1", optarg);
 			break;
 		case 'j': as_json = 1; break;
 		case 'h': return ctl_help(&verb_history);
@@ -114,7 +114,7 @@ static enum ctl_exit history_run(int argc, char **argv)
 	if (optind < argc)
 		return ctl_usage(&verb_history, "'%s' is one argument too many", argv[optind]);
 	request = limit ? json_pack("{s:s, s:I}", "verb", "history", "limit", limit)
-	                : json_pack("{s:s}", "verb", "history");
+			: json_pack("{s:s}", "verb", "history");
 	status = client_ask(request, CLIENT_TIMEOUT_MS, &doc);
 	if (status != CTL_DONE)
 		return status;
@@ -127,4 +127,4 @@ static enum ctl_exit history_run(int argc, char **argv)
 }
 
 const struct verb verb_history = {
-        "history", "what moved when, why, and how fast", history_help, history_run};
+	"history", "what moved when, why, and how fast", history_help, history_run};

@@ -14,14 +14,14 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-        &verb_status,
-        &verb_failover,
-        &verb_online,
-        &verb_offline,
-        &verb_history,
-        &verb_check,
-        &verb_corosync_conf,
-        &verb_complete,
+	&verb_status,
+	&verb_failover,
+	&verb_online,
+	&verb_offline,
+	&verb_history,
+	&verb_check,
+	&verb_corosync_conf,
+	&verb_complete,
 };
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -61,7 +61,7 @@ static void print_help(FILE *out)
 {
 	fputs("Usage: clusterctl VERB [OPTION]…\n\n"
 	      "Looks at the cluster and gives it orders, through the clusterd of this machine.\n\n",
-	        out);
+		out);
 	for (size_t i = 0; i < N_VERBS; i++)
 		if (verbs[i]->summary)
 			fprintf(out, "  %-15s %s\n", verbs[i]->name, verbs[i]->summary);
@@ -71,7 +71,7 @@ static void print_help(FILE *out)
 	      "Exit status: 0 done; 1 refused or failed; 2 wrong command line; 3 clusterd can't "
 	      "be\n"
 	      "reached; 4 no quorum; 5 --wait ran out. More in clusterctl(8).\n",
-	        out);
+		out);
 }
 
 /* A full disk or a closed pipe must not look like success. */

@@ -33,7 +33,7 @@ static void print_result(const json_t *reply, int has_waited)
 	const json_t *took = json_object_get(reply, "took_ms");
 
 	printf("group %s: %s%s%s%s", text_of(reply, "group"), has_waited ? "" : "decided; now ",
-	        state, *owner ? " on " : "", owner);
+		state, *owner ? " on " : "", owner);
 	if (json_is_number(took))
 		printf(" after %.1f ms", json_number_value(took));
 	putchar('\n');
@@ -42,13 +42,13 @@ static void print_result(const json_t *reply, int has_waited)
 enum ctl_exit order_send(const struct order *order)
 {
 	json_t *request = json_pack("{s:s, s:s, s:s*, s:b}", "verb", order->verb, "name",
-	        order->name, "to", order->to, "wait", order->wait_s > 0);
+		order->name, "to", order->to, "wait", order->wait_s > 0);
 	json_t *reply = NULL;
 	enum ctl_exit status;
 
 	if (request && order->wait_s > 0 &&
-	        json_object_set_new(request, "timeout_ms", json_integer(order->wait_s * 1000)) <
-	                0) {
+		json_object_set_new(request, "timeout_ms", json_integer(order->wait_s * 1000)) <
+			0) {
 		json_decref(request);
 		request = NULL;
 	}

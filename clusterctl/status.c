@@ -11,27 +11,27 @@
 #include "clusterctl/print.h"
 
 static const char status_help[] =
-        "Usage: clusterctl status [--json]\n\n"
-        "Shows the nodes, the groups with their resources, and what is wrong, in words.\n\n"
-        "  --json          the whole document (docs/control-protocol.md tells every field)\n"
-        "  -h, --help      this text\n\n"
-        "Exit status: 0 when clusterd answered, whatever it says; else as in clusterctl(8).\n";
+	"Usage: clusterctl status [--json]\n\n"
+	"Shows the nodes, the groups with their resources, and what is wrong, in words.\n\n"
+	"  --json          the whole document (docs/control-protocol.md tells every field)\n"
+	"  -h, --help      this text\n\n"
+	"Exit status: 0 when clusterd answered, whatever it says; else as in clusterctl(8).\n";
 
 /* What each phase but "member" means to the user. */
 static const char *phase_problem(const char *phase)
 {
 	static const char *const table[][2] = {
-	        {"waiting-for-corosync", "clusterd waits for corosync: 'systemctl status corosync' "
-	                                 "tells whether it runs"},
-	        {"joining", "this node is joining the cluster; it takes part in a moment"},
-	        {"no-quorum",
-	                "this node has no quorum: nothing may be started here until more nodes "
-	                "are reachable; 'corosync-quorumtool' lists them"},
-	        {"differs",
-	                "this node's config differs from the cluster's: it takes part in nothing "
-	                "until they agree; copy the config of the others here, then 'systemctl "
-	                "reload clusterd'"},
-	        {"leaving", "clusterd on this node is stopping"},
+		{"waiting-for-corosync", "clusterd waits for corosync: 'systemctl status corosync' "
+					 "tells whether it runs"},
+		{"joining", "this node is joining the cluster; it takes part in a moment"},
+		{"no-quorum",
+			"this node has no quorum: nothing may be started here until more nodes "
+			"are reachable; 'corosync-quorumtool' lists them"},
+		{"differs",
+			"this node's config differs from the cluster's: it takes part in nothing "
+			"until they agree; copy the config of the others here, then 'systemctl "
+			"reload clusterd'"},
+		{"leaving", "clusterd on this node is stopping"},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
@@ -46,8 +46,8 @@ static void print_head(const json_t *doc, const struct style *style)
 	const char *ring = text_of(doc, "ring");
 
 	printf("%sCluster %s%s, seen from %s: %s%s%s", style->bold, text_of(doc, "cluster"),
-	        style->off, text_of(doc, "node"), quorate ? style->good : style->bad,
-	        quorate ? "quorate" : "NO QUORUM", style->off);
+		style->off, text_of(doc, "node"), quorate ? style->good : style->bad,
+		quorate ? "quorate" : "NO QUORUM", style->off);
 	if (*ring)
 		printf(", ring %s", ring);
 	printf("\n");
@@ -67,7 +67,7 @@ static void print_nodes(const json_t *doc, const struct style *style)
 		int is_own = strcmp(name, text_of(doc, "node")) == 0;
 
 		printf("  %-*s  %s%-*s%s%s\n", name_width, name, style_of_state(style, state),
-		        is_own ? state_width : 0, state, style->off, is_own ? "  (this node)" : "");
+			is_own ? state_width : 0, state, style->off, is_own ? "  (this node)" : "");
 	}
 }
 
@@ -85,8 +85,8 @@ static void print_resources(const json_t *group, const struct style *style)
 		const char *state = text_of(res, "state");
 
 		printf("    %-*s  %s%-*s%s  %-*s  %s\n", name_width, text_of(res, "name"),
-		        style_of_state(style, state), state_width, state, style->off, type_width,
-		        text_of(res, "type"), text_of(res, "what"));
+			style_of_state(style, state), state_width, state, style->off, type_width,
+			text_of(res, "type"), text_of(res, "what"));
 	}
 }
 
@@ -106,7 +106,7 @@ static void print_groups(const json_t *doc, const struct style *style)
 		const char *owner = text_of(group, "owner"), *target = text_of(group, "target");
 
 		printf("  %s%-*s%s  %s%s%s", style->bold, name_width, text_of(group, "name"),
-		        style->off, style_of_state(style, state), state, style->off);
+			style->off, style_of_state(style, state), state, style->off);
 		if (*owner)
 			printf(" on %s", owner);
 		if (*target && strcmp(owner, target) != 0)
@@ -122,7 +122,7 @@ static void print_groups(const json_t *doc, const struct style *style)
 
 /* One line below the heading that the first one brings. */
 static void print_problem(
-        int *n, const struct style *style, const char *what, const char *name, const char *text)
+	int *n, const struct style *style, const char *what, const char *name, const char *text)
 {
 	if ((*n)++ == 0)
 		printf("\n%s%sProblems%s\n", style->bold, style->bad, style->off);
@@ -140,12 +140,12 @@ static void print_node_problems(const json_t *doc, const struct style *style, in
 
 		if (strcmp(state, "differs") == 0)
 			print_problem(n, style, "node ", text_of(node, "name"),
-			        *note ? note : "its config differs from the cluster's");
+				*note ? note : "its config differs from the cluster's");
 		else if (strcmp(state, "offline") == 0)
 			print_problem(n, style, "node ", text_of(node, "name"),
-			        "offline: its machine, its corosync or its clusterd does not run, "
-			        "or "
-			        "the network to it is cut");
+				"offline: its machine, its corosync or its clusterd does not run, "
+				"or "
+				"the network to it is cut");
 		else if (*note)
 			print_problem(n, style, "node ", text_of(node, "name"), note);
 	}
@@ -180,7 +180,7 @@ static void print_status(const json_t *doc)
 		print_problem(&n_problems, &style, "", "", phase);
 	if (*text_of(doc, "difference"))
 		print_problem(
-		        &n_problems, &style, "the difference", "", text_of(doc, "difference"));
+			&n_problems, &style, "the difference", "", text_of(doc, "difference"));
 	print_node_problems(doc, &style, &n_problems);
 	print_group_problems(doc, &style, &n_problems);
 }
@@ -188,7 +188,7 @@ static void print_status(const json_t *doc)
 static enum ctl_exit status_run(int argc, char **argv)
 {
 	static const struct option options[] = {
-	        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
+		{"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {0}};
 	int opt, as_json = 0;
 	json_t *doc = NULL;
 	enum ctl_exit status;
@@ -213,4 +213,4 @@ static enum ctl_exit status_run(int argc, char **argv)
 }
 
 const struct verb verb_status = {
-        "status", "nodes, groups and resources, and what is wrong", status_help, status_run};
+	"status", "nodes, groups and resources, and what is wrong", status_help, status_run};

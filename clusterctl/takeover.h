@@ -41,6 +41,6 @@ struct takeover_estimate takeover_estimate(const struct takeover_facts *facts);
 
 /* What else is not as it should be, for people. Returns how many. */
 size_t takeover_warnings(const struct takeover_facts *facts,
-        char ret_warnings[static TAKEOVER_WARNINGS_MAX][TAKEOVER_WARNING_SIZE]);
+	char ret_warnings[static TAKEOVER_WARNINGS_MAX][TAKEOVER_WARNING_SIZE]);
 
 #endif

@@ -55,10 +55,10 @@ void config_free(struct config *config)
 
 /* A network address in its one spelling, or a host name, which is taken as it is. */
 static const char *check_address(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, char buf[static INET6_ADDRSTRLEN])
+	const char *object, char buf[static INET6_ADDRSTRLEN])
 {
 	static const char host_chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	                                 "0123456789.-_";
+					 "0123456789.-_";
 	unsigned char raw[sizeof(struct in6_addr)];
 	const char *text;
 
@@ -69,17 +69,17 @@ static const char *check_address(struct config_reader *reader, const config_sett
 	if (inet_pton(AF_INET6, text, raw) == 1)
 		return inet_ntop(AF_INET6, raw, buf, INET6_ADDRSTRLEN);
 	if (*text && strlen(text) <= 253 && text[strspn(text, host_chars)] == '\0' &&
-	        text[strspn(text, "0123456789.")] != '\0')
+		text[strspn(text, "0123456789.")] != '\0')
 		return text;
 	config_error_at(reader, setting, object,
-	        "address \"%.80s\" is no address; write it without a prefix length, such as "
-	        "10.0.0.1 or fd00::1",
-	        text);
+		"address \"%.80s\" is no address; write it without a prefix length, such as "
+		"10.0.0.1 or fd00::1",
+		text);
 	return NULL;
 }
 
 static void read_address(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, uint32_t index)
+	const char *object, uint32_t index)
 {
 	struct config_node *node = &reader->config->nodes[index];
 	char buf[INET6_ADDRSTRLEN];
@@ -94,11 +94,11 @@ static void read_address(struct config_reader *reader, const config_setting_t *s
 	}
 	node->n_addresses++;
 	config_hold_copy(reader, &reader->address_holders, "node", reader->node_names[index],
-	        address, setting);
+		address, setting);
 }
 
 static void read_addresses(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, uint32_t index)
+	const char *object, uint32_t index)
 {
 	int type = config_setting_type(setting), n = config_setting_length(setting);
 
@@ -108,14 +108,14 @@ static void read_addresses(struct config_reader *reader, const config_setting_t 
 	}
 	if (type != CONFIG_TYPE_ARRAY && type != CONFIG_TYPE_LIST) {
 		config_wrong_type(reader, setting, object,
-		        "an address in quotes, or several in brackets: [ \"10.0.0.1\", "
-		        "\"10.1.0.1\" ]");
+			"an address in quotes, or several in brackets: [ \"10.0.0.1\", "
+			"\"10.1.0.1\" ]");
 		return;
 	}
 	if (n == 0 || n > CONFIG_MAX_LINKS) {
 		config_error_at(reader, setting, object,
-		        "has %d addresses; write 1 to %d, one for each link, or leave the key out",
-		        n, CONFIG_MAX_LINKS);
+			"has %d addresses; write 1 to %d, one for each link, or leave the key out",
+			n, CONFIG_MAX_LINKS);
 		return;
 	}
 	for (int i = 0; i < n; i++)
@@ -161,8 +161,8 @@ static void check_links(struct config_reader *reader, const config_setting_t *no
 			continue;
 		snprintf(object, sizeof(object), "node %s", config->core.nodes[i].name);
 		config_error_at(reader, config_setting_get_elem(nodes, i), object,
-		        "has %u link%s, but node %s has %u; give all nodes an address on each link",
-		        n, n == 1 ? "" : "s", config->core.nodes[0].name, first);
+			"has %u link%s, but node %s has %u; give all nodes an address on each link",
+			n, n == 1 ? "" : "s", config->core.nodes[0].name, first);
 	}
 }
 
@@ -172,19 +172,19 @@ static void read_nodes(struct config_reader *reader, const config_setting_t *nod
 
 	if (config_setting_type(nodes) != CONFIG_TYPE_LIST) {
 		config_wrong_type(
-		        reader, nodes, NULL, "a list: ( { name = \"n1\"; }, { name = \"n2\"; } )");
+			reader, nodes, NULL, "a list: ( { name = \"n1\"; }, { name = \"n2\"; } )");
 		return;
 	}
 	n = (uint32_t)config_setting_length(nodes);
 	if (n == 0) {
 		config_error_at(reader, nodes, NULL,
-		        "nodes: the list is empty; add the nodes of corosync's nodelist");
+			"nodes: the list is empty; add the nodes of corosync's nodelist");
 		return;
 	}
 	if (n > CORE_MAX_NODES) {
 		config_error_at(reader, nodes, NULL,
-		        "nodes: %u nodes are more than the %d a cluster may have", n,
-		        CORE_MAX_NODES);
+			"nodes: %u nodes are more than the %d a cluster may have", n,
+			CORE_MAX_NODES);
 		return;
 	}
 	reader->config->core.n_nodes = n;
@@ -212,7 +212,7 @@ static void read_cluster(struct config_reader *reader, const config_setting_t *c
 	setting = config_setting_get_member(cluster, "name");
 	if (!setting)
 		config_error_at(reader, cluster, "cluster",
-		        "has no name; add name = \"...\", the cluster_name of corosync.conf");
+			"has no name; add name = \"...\", the cluster_name of corosync.conf");
 	else if (config_get_valid_name(reader, setting, "cluster", &name))
 		snprintf(config->core.cluster_name, CORE_NAME_SIZE, "%s", name);
 	setting = config_setting_get_member(cluster, "unsafe_without_fencing");
@@ -226,9 +226,9 @@ static void check_two_nodes(struct config_reader *reader, const config_setting_t
 	if (reader->config->core.n_nodes != 2 || reader->config->unsafe_without_fencing)
 		return;
 	config_error_at(reader, nodes, "cluster",
-	        "of two nodes neither can tell a dead partner from a cut link, so after a cut both "
-	        "would serve the same addresses; add a third node (a small one that serves "
-	        "nothing will do), or accept this with unsafe_without_fencing = true in cluster");
+		"of two nodes neither can tell a dead partner from a cut link, so after a cut both "
+		"would serve the same addresses; add a third node (a small one that serves "
+		"nothing will do), or accept this with unsafe_without_fencing = true in cluster");
 }
 
 static void read_root(struct config_reader *reader, const config_setting_t *root)
@@ -242,15 +242,15 @@ static void read_root(struct config_reader *reader, const config_setting_t *root
 		read_cluster(reader, setting);
 	else
 		config_report_add(reader->report, false, 0, NULL,
-		        "cluster is missing; add cluster = { name = \"...\"; };");
+			"cluster is missing; add cluster = { name = \"...\"; };");
 	setting = config_setting_get_member(root, "nodes");
 	if (setting) {
 		read_nodes(reader, setting);
 		check_two_nodes(reader, setting);
 	} else {
 		config_report_add(reader->report, false, 0, NULL,
-		        "nodes is missing; add nodes = ( { name = \"n1\"; }, { name = \"n2\"; } "
-		        ");");
+			"nodes is missing; add nodes = ( { name = \"n1\"; }, { name = \"n2\"; } "
+			");");
 	}
 	setting = config_setting_get_member(root, "groups");
 	if (setting)
@@ -274,7 +274,7 @@ static void report_syntax(struct config_reader *reader)
 	if (file)
 		reader->report->file = config_join(reader->dir, file, buf, sizeof(buf));
 	config_report_add(
-	        reader->report, false, config_error_line(&reader->lib), NULL, "%s; %s", text, hint);
+		reader->report, false, config_error_line(&reader->lib), NULL, "%s; %s", text, hint);
 	reader->report->file = reader->file;
 }
 
@@ -313,14 +313,14 @@ static int read_text(struct config_reader *reader, const char *text, struct conf
 }
 
 int config_parse(const char *file, const char *text, struct config **ret_config,
-        struct config_report *report)
+	struct config_report *report)
 {
 	struct config_reader reader = {.file = file, .report = report};
 
 	report->file = file;
 	if (strlen(text) > CONFIG_FILE_MAX) {
 		config_report_add(report, false, 0, NULL, "is larger than %d MiB; make it smaller",
-		        CONFIG_FILE_MAX >> 20);
+			CONFIG_FILE_MAX >> 20);
 		return -EINVAL;
 	}
 	return read_text(&reader, text, ret_config);
@@ -330,11 +330,11 @@ static int read_failed(struct config_report *report, int rc)
 {
 	if (rc == -EFBIG)
 		config_report_add(report, false, 0, NULL, "is larger than %d MiB; make it smaller",
-		        CONFIG_FILE_MAX >> 20);
+			CONFIG_FILE_MAX >> 20);
 	else
 		config_report_add(report, false, 0, NULL,
-		        "cannot be read: %s; mend that, or name another file with -c",
-		        strerror(-rc));
+			"cannot be read: %s; mend that, or name another file with -c",
+			strerror(-rc));
 	return -EINVAL;
 }
 
@@ -352,7 +352,7 @@ int config_load(const char *file, struct config **ret_config, struct config_repo
 		return read_failed(report, rc);
 	if (strlen(text) != len) {
 		config_report_add(report, false, 0, NULL,
-		        "is no text file, it holds a NUL byte; name the right one with -c");
+			"is no text file, it holds a NUL byte; name the right one with -c");
 		free(text);
 		return -EINVAL;
 	}

@@ -38,7 +38,7 @@ struct config_report {
 /* is_warning: depends on this machine. The text is without FILE:LINE and newline. line 0: none;
  * object NULL: the whole file. Control characters come out as '?', long texts are cut. */
 void config_report_add(struct config_report *report, bool is_warning, int line, const char *object,
-        const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+	const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void config_report_fini(struct config_report *report);
 
 struct config_resource {
@@ -71,7 +71,7 @@ struct config {
 int config_load(const char *file, struct config **ret_config, struct config_report *report);
 /* The same from memory; file names it in the report. */
 int config_parse(const char *file, const char *text, struct config **ret_config,
-        struct config_report *report);
+	struct config_report *report);
 void config_free(struct config *config);
 /* Warns of nodes without an address whose name does not resolve here. Asks the resolver and may
  * wait for it: for `clusterd -n`, never on the loop. */

@@ -49,10 +49,10 @@ static bool enter_section(struct walk *walk)
 		const char *key, *opener;
 		enum section section;
 	} sections[] = {
-	        {"cluster", "{", SECTION_CLUSTER},
-	        {"nodes", "(", SECTION_NODES},
-	        {"groups", "(", SECTION_GROUPS},
-	        {"resources", "(", SECTION_RESOURCES},
+		{"cluster", "{", SECTION_CLUSTER},
+		{"nodes", "(", SECTION_NODES},
+		{"groups", "(", SECTION_GROUPS},
+		{"resources", "(", SECTION_RESOURCES},
 	};
 
 	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++) {
@@ -95,9 +95,9 @@ static void advance(struct walk *walk)
 static struct walk begin(const char *text)
 {
 	struct walk walk = {
-	        .next = text,
-	        .group = {"", 0},
-	        .name = {"", 0},
+		.next = text,
+		.group = {"", 0},
+		.name = {"", 0},
 	};
 
 	advance(&walk);
@@ -154,7 +154,7 @@ static void name_object(const struct walk *walk, char buf[static CONFIG_OBJECT_S
 	case SECTION_GROUPS: snprintf(buf, size, "group %.*s", group_len, group.s); return;
 	case SECTION_RESOURCES:
 		snprintf(buf, size, "resource %.*s of group %.*s", name_len, name.s, group_len,
-		        group.s);
+			group.s);
 		return;
 	default: snprintf(buf, size, "cluster"); return;
 	}
@@ -181,7 +181,7 @@ static void show_value(struct part value, struct part other, char buf[static VAL
 	while (is_cut && n > 0 && ((unsigned char)value.s[from + n] & 0xc0) == 0x80)
 		n--;
 	snprintf(buf, VALUE_MAX + 8, "%s%.*s%s", from ? "..." : "", (int)n, value.s + from,
-	        is_cut ? "..." : "");
+		is_cut ? "..." : "");
 }
 
 static void say_values(const struct walk *a, const struct walk *b, char *ret_text, size_t size)
@@ -192,8 +192,8 @@ static void say_values(const struct walk *a, const struct walk *b, char *ret_tex
 	show_value(a->val, b->val, theirs);
 	show_value(b->val, a->val, ours);
 	snprintf(ret_text, size, "%s: %.*s = %s there, %s here", object,
-	        a->key.len < CORE_NAME_SIZE ? (int)a->key.len : CORE_NAME_SIZE - 1, a->key.s,
-	        theirs, ours);
+		a->key.len < CORE_NAME_SIZE ? (int)a->key.len : CORE_NAME_SIZE - 1, a->key.s,
+		theirs, ours);
 }
 
 /* A key is only in one text: a truth value is then the other one elsewhere, as only what differs
@@ -202,18 +202,18 @@ static void say_extra(const struct walk *walk, bool is_theirs, char *ret_text, s
 {
 	char object[CONFIG_OBJECT_SIZE + 80], value[VALUE_MAX + 8];
 	const char *rest = is_word(walk->val, "true")    ? "false"
-	                   : is_word(walk->val, "false") ? "true"
-	                                                 : "not set";
+			   : is_word(walk->val, "false") ? "true"
+							 : "not set";
 
 	name_object(walk, object);
 	show_value(walk->val, walk->val, value);
 	snprintf(ret_text, size, "%s: %.*s = %s there, %s here", object,
-	        walk->key.len < CORE_NAME_SIZE ? (int)walk->key.len : CORE_NAME_SIZE - 1,
-	        walk->key.s, is_theirs ? value : rest, is_theirs ? rest : value);
+		walk->key.len < CORE_NAME_SIZE ? (int)walk->key.len : CORE_NAME_SIZE - 1,
+		walk->key.s, is_theirs ? value : rest, is_theirs ? rest : value);
 }
 
 static void say_objects(const struct walk *a, const char *theirs, const struct walk *b,
-        const char *ours, char *ret_text, size_t size)
+	const char *ours, char *ret_text, size_t size)
 {
 	char there[CONFIG_OBJECT_SIZE + 80], here[CONFIG_OBJECT_SIZE + 80];
 	bool a_is_missing = a->key.len > 0 && !is_in(a, ours);
@@ -229,7 +229,7 @@ static void say_objects(const struct walk *a, const char *theirs, const struct w
 		snprintf(ret_text, size, "%s: only here", here);
 	else
 		snprintf(ret_text, size, "the order differs: %s there, where %s stands here", there,
-		        here);
+			here);
 }
 
 void config_difference(const char *theirs, const char *ours, char *ret_text, size_t size)
@@ -237,7 +237,7 @@ void config_difference(const char *theirs, const char *ours, char *ret_text, siz
 	struct walk a = begin(theirs), b = begin(ours), last = a;
 
 	while (a.key.len > 0 && is_same_object(&a, &b) && is_equal(a.key, b.key) &&
-	        is_equal(a.val, b.val)) {
+		is_equal(a.val, b.val)) {
 		last = a;
 		advance(&a);
 		advance(&b);

@@ -24,7 +24,7 @@ static size_t count_params(const struct resource_type *type)
 }
 
 static void read_value(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, const struct param_spec *spec, struct param_value *value)
+	const char *object, const struct param_spec *spec, struct param_value *value)
 {
 	const char *text;
 	bool is_true;
@@ -36,7 +36,7 @@ static void read_value(struct config_reader *reader, const config_setting_t *set
 			return;
 		if (*text == '\0') {
 			config_error_at(reader, setting, object,
-			        "%s is empty; write a value, or leave the key out", spec->key);
+				"%s is empty; write a value, or leave the key out", spec->key);
 			return;
 		}
 		free(value->str);
@@ -55,7 +55,7 @@ static void read_value(struct config_reader *reader, const config_setting_t *set
 }
 
 static void read_params(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, struct config_resource *res)
+	const char *object, struct config_resource *res)
 {
 	const struct param_spec *specs = res->type->params;
 	size_t n = count_params(res->type);
@@ -84,19 +84,19 @@ static void read_params(struct config_reader *reader, const config_setting_t *se
 		if (child) {
 			/* A line counts only within the resource's file. */
 			if (config_setting_source_file(child) ==
-			        config_setting_source_file(setting))
+				config_setting_source_file(setting))
 				value->line = (int)child->line;
 			read_value(reader, child, object, &specs[i], value);
 		} else if (specs[i].required) {
 			config_error_at(reader, setting, object, "%s is missing; add %s%s%s",
-			        specs[i].key, specs[i].key, specs[i].expects ? ": " : "",
-			        specs[i].expects ? specs[i].expects : "");
+				specs[i].key, specs[i].key, specs[i].expects ? ": " : "",
+				specs[i].expects ? specs[i].expects : "");
 		}
 	}
 }
 
 static void read_type(struct config_reader *reader, const config_setting_t *group,
-        const char *object, const struct resource_type **ret)
+	const char *object, const struct resource_type **ret)
 {
 	const config_setting_t *setting = config_setting_get_member(group, "type");
 	const struct resource_type *const *types = resource_types();
@@ -113,7 +113,7 @@ static void read_type(struct config_reader *reader, const config_setting_t *grou
 	names[n] = NULL;
 	if (!setting) {
 		config_error_at(
-		        reader, group, object, "has no type; add type = \"...\", one of %s", known);
+			reader, group, object, "has no type; add type = \"...\", one of %s", known);
 		return;
 	}
 	if (!config_get_string(reader, setting, object, &text))
@@ -124,14 +124,14 @@ static void read_type(struct config_reader *reader, const config_setting_t *grou
 	nearest = config_nearest(text, names);
 	if (nearest)
 		config_error_at(reader, setting, object,
-		        "unknown type \"%.80s\"; did you mean \"%s\"?", text, nearest);
+			"unknown type \"%.80s\"; did you mean \"%s\"?", text, nearest);
 	else
 		config_error_at(reader, setting, object, "unknown type \"%.80s\"; write one of %s",
-		        text, known);
+			text, known);
 }
 
 static void read_resource(struct config_reader *reader, const config_setting_t *setting,
-        uint32_t group, uint32_t index)
+	uint32_t group, uint32_t index)
 {
 	struct config_resource *res = &reader->config->groups[group].resources[index];
 	struct core_resource *core = &reader->config->core.groups[group].resources[index];
@@ -143,7 +143,7 @@ static void read_resource(struct config_reader *reader, const config_setting_t *
 	if (config_setting_type(setting) != CONFIG_TYPE_GROUP) {
 		snprintf(object, sizeof(object), "resource #%u", index + 1);
 		config_wrong_type(
-		        reader, setting, object, "{ name = \"...\"; type = \"...\"; ... }");
+			reader, setting, object, "{ name = \"...\"; type = \"...\"; ... }");
 		return;
 	}
 	name = config_get_name(reader, setting, "resource", index, object);
@@ -173,7 +173,7 @@ static void read_resource(struct config_reader *reader, const config_setting_t *
 }
 
 static void read_resources(struct config_reader *reader, const config_setting_t *group,
-        const char *object, uint32_t index)
+	const char *object, uint32_t index)
 {
 	const config_setting_t *list = config_setting_get_member(group, "resources");
 	struct core_group *core = &reader->config->core.groups[index];
@@ -182,8 +182,8 @@ static void read_resources(struct config_reader *reader, const config_setting_t 
 
 	if (!list) {
 		config_error_at(reader, group, object,
-		        "has no resources; add resources = ( { name = \"...\"; type = \"...\"; ... "
-		        "} )");
+			"has no resources; add resources = ( { name = \"...\"; type = \"...\"; ... "
+			"} )");
 		return;
 	}
 	if (config_setting_type(list) != CONFIG_TYPE_LIST) {
@@ -193,13 +193,13 @@ static void read_resources(struct config_reader *reader, const config_setting_t 
 	n = (uint32_t)config_setting_length(list);
 	if (n == 0) {
 		config_error_at(reader, list, object,
-		        "its list of resources is empty; add one, or take the group out");
+			"its list of resources is empty; add one, or take the group out");
 		return;
 	}
 	if (n > CORE_MAX_RESOURCES) {
 		config_error_at(reader, list, object,
-		        "%u resources are more than the %d a group may have; split the group", n,
-		        CORE_MAX_RESOURCES);
+			"%u resources are more than the %d a group may have; split the group", n,
+			CORE_MAX_RESOURCES);
 		return;
 	}
 	core->resources = calloc(n, sizeof(*core->resources));
@@ -214,7 +214,7 @@ static void read_resources(struct config_reader *reader, const config_setting_t 
 }
 
 static void read_owner(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, struct core_group *core)
+	const char *object, struct core_group *core)
 {
 	const char *names[CORE_MAX_NODES + 1], *owner, *nearest;
 	uint32_t n = reader->config->core.n_nodes, node = 0;
@@ -228,15 +228,15 @@ static void read_owner(struct config_reader *reader, const config_setting_t *set
 	if (node == n) {
 		nearest = config_nearest(owner, names);
 		config_error_at(reader, setting, object,
-		        "preferred_owners: there is no node \"%.80s\"; %s%s%s", owner,
-		        nearest ? "did you mean \"" : "name one of the list nodes, or add it there",
-		        nearest ? nearest : "", nearest ? "\"?" : "");
+			"preferred_owners: there is no node \"%.80s\"; %s%s%s", owner,
+			nearest ? "did you mean \"" : "name one of the list nodes, or add it there",
+			nearest ? nearest : "", nearest ? "\"?" : "");
 		return;
 	}
 	for (unsigned i = 0; i < core->n_preferred; i++) {
 		if (core->preferred[i] == node) {
 			config_error_at(reader, setting, object,
-			        "preferred_owners names \"%s\" twice; take one out", owner);
+				"preferred_owners names \"%s\" twice; take one out", owner);
 			return;
 		}
 	}
@@ -244,13 +244,13 @@ static void read_owner(struct config_reader *reader, const config_setting_t *set
 }
 
 static void read_owners(struct config_reader *reader, const config_setting_t *list,
-        const char *object, struct core_group *core)
+	const char *object, struct core_group *core)
 {
 	int type = config_setting_type(list);
 
 	if (type != CONFIG_TYPE_ARRAY && type != CONFIG_TYPE_LIST) {
 		config_wrong_type(
-		        reader, list, object, "node names in brackets: [ \"n1\", \"n2\" ]");
+			reader, list, object, "node names in brackets: [ \"n1\", \"n2\" ]");
 		return;
 	}
 	for (int i = 0; i < config_setting_length(list); i++)
@@ -260,7 +260,7 @@ static void read_owners(struct config_reader *reader, const config_setting_t *li
 static void read_group(struct config_reader *reader, const config_setting_t *group, uint32_t index)
 {
 	static const char *const keys[] = {
-	        "name", "preferred_owners", "failback", "resources", NULL};
+		"name", "preferred_owners", "failback", "resources", NULL};
 	struct core_group *core = &reader->config->core.groups[index];
 	const config_setting_t *setting;
 	char object[CONFIG_OBJECT_SIZE];
@@ -270,7 +270,7 @@ static void read_group(struct config_reader *reader, const config_setting_t *gro
 	if (config_setting_type(group) != CONFIG_TYPE_GROUP) {
 		snprintf(object, sizeof(object), "group #%u", index + 1);
 		config_wrong_type(
-		        reader, group, object, "{ name = \"...\"; resources = ( ... ); }");
+			reader, group, object, "{ name = \"...\"; resources = ( ... ); }");
 		return;
 	}
 	name = config_get_name(reader, group, "group", index, object);
@@ -300,8 +300,8 @@ void config_read_groups(struct config_reader *reader, const config_setting_t *gr
 	n = (uint32_t)config_setting_length(groups);
 	if (n > CORE_MAX_GROUPS) {
 		config_error_at(reader, groups, NULL,
-		        "groups: %u groups are more than the %d a cluster may have", n,
-		        CORE_MAX_GROUPS);
+			"groups: %u groups are more than the %d a cluster may have", n,
+			CORE_MAX_GROUPS);
 		return;
 	}
 	config->core.groups = calloc(n ? n : 1, sizeof(*config->core.groups));

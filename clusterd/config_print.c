@@ -109,7 +109,7 @@ static void put_end(struct text *text, unsigned depth, uint32_t i, uint32_t n)
 }
 
 static void put_param(
-        struct text *text, const struct param_spec *spec, const struct param_value *value)
+	struct text *text, const struct param_spec *spec, const struct param_value *value)
 {
 	switch (spec->kind) {
 	case PARAM_STRING:
@@ -175,7 +175,7 @@ static void put_nodes(struct text *text, const struct config *config, bool with_
 
 /* digests: one for each group, or NULL. */
 static char *print(const struct config *config, bool with_addresses, struct core_group *digests,
-        size_t *ret_len)
+	size_t *ret_len)
 {
 	struct text text = {0};
 

@@ -48,7 +48,7 @@ struct config_reader {
 
 /* config_report.c */
 void config_report_vadd(struct config_report *report, bool is_warning, int line, const char *object,
-        const char *fmt, va_list args);
+	const char *fmt, va_list args);
 /* Sorts by file and line, and says how many findings were left out. */
 void config_report_finish(struct config_report *report);
 /* Makes text fit for terminals and JSON: printable, valid UTF-8, never longer. */
@@ -65,38 +65,38 @@ const char *config_join(const char *dir, const char *name, char *buf, size_t siz
 
 /* config_value.c: places, findings, values with their wanted types. */
 const char *config_place(
-        struct config_reader *reader, const config_setting_t *at, char *buf, size_t size);
+	struct config_reader *reader, const config_setting_t *at, char *buf, size_t size);
 void config_set_place(struct config_reader *reader, const config_setting_t *at);
 void config_error_at(struct config_reader *reader, const config_setting_t *at, const char *object,
-        const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+	const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void config_wrong_type(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, const char *wanted);
+	const char *object, const char *wanted);
 const char *config_nearest(const char *word, const char *const *words);
 /* Reports each key of a group that is not in keys (ends with NULL). */
 void config_check_keys(struct config_reader *reader, const config_setting_t *group,
-        const char *object, const char *const *keys);
+	const char *object, const char *const *keys);
 /* True with *ret set if the setting is of the wanted type and in its bounds. */
 bool config_get_string(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, const char **ret);
+	const char *object, const char **ret);
 bool config_get_bool(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, bool *ret);
+	const char *object, bool *ret);
 bool config_get_int(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, int64_t min, int64_t max, int64_t *ret);
+	const char *object, int64_t min, int64_t max, int64_t *ret);
 bool config_get_valid_name(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, const char **ret);
+	const char *object, const char **ret);
 /* Name of an object: "name" of the group, checked. object becomes "KIND NAME" or "KIND #n". */
 const char *config_get_name(struct config_reader *reader, const config_setting_t *group,
-        const char *kind, unsigned index, char object[static CONFIG_OBJECT_SIZE]);
+	const char *kind, unsigned index, char object[static CONFIG_OBJECT_SIZE]);
 
 /* config_groups.c */
 void config_read_groups(struct config_reader *reader, const config_setting_t *groups);
 
 /* config_unique.c */
 void config_hold(struct config_reader *reader, struct config_holders *holders, const char *kind,
-        const char *name, const char *key, const config_setting_t *at, uint32_t group);
+	const char *name, const char *key, const config_setting_t *at, uint32_t group);
 /* The same, but key is copied. */
 void config_hold_copy(struct config_reader *reader, struct config_holders *holders,
-        const char *kind, const char *name, const char *key, const config_setting_t *at);
+	const char *kind, const char *name, const char *key, const config_setting_t *at);
 void config_check_unique(struct config_reader *reader);
 void config_holders_fini(struct config_holders *holders);
 

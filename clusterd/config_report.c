@@ -35,7 +35,7 @@ static size_t utf8_len(const unsigned char *s)
 			return 0;
 	}
 	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-	        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+		(s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
 		return 0;
 	return len;
 }
@@ -87,11 +87,11 @@ static void add_line(struct config_report *report, const char *line_text, size_t
 	if (!make_room(report, len + 1))
 		return;
 	report->findings[report->n_findings] = (struct config_finding){
-	        .offset = report->len,
-	        .len = len + 1,
-	        .file_len = file_len,
-	        .line = line,
-	        .order = report->n_findings,
+		.offset = report->len,
+		.len = len + 1,
+		.file_len = file_len,
+		.line = line,
+		.order = report->n_findings,
 	};
 	report->n_findings++;
 	memcpy(report->text + report->len, line_text, len);
@@ -101,19 +101,19 @@ static void add_line(struct config_report *report, const char *line_text, size_t
 }
 
 void config_report_vadd(struct config_report *report, bool is_warning, int line, const char *object,
-        const char *fmt, va_list args)
+	const char *fmt, va_list args)
 {
 	char text[FINDING_MAX], place[16] = "";
 	const char *file = report->file ? report->file : "config";
 	int used;
 
 	if (is_warning ? report->n_warnings++ >= CONFIG_REPORT_WARNINGS_MAX
-	               : report->n_errors++ >= CONFIG_REPORT_ERRORS_MAX)
+		       : report->n_errors++ >= CONFIG_REPORT_ERRORS_MAX)
 		return;
 	if (line > 0)
 		snprintf(place, sizeof(place), ":%d", line);
 	used = snprintf(text, sizeof(text), "%s%s: %s%s%s", file, place,
-	        is_warning ? "warning: " : "", object ? object : "", object ? ": " : "");
+		is_warning ? "warning: " : "", object ? object : "", object ? ": " : "");
 	if (used >= 0 && (size_t)used < sizeof(text)) {
 		int more = vsnprintf(text + used, sizeof(text) - (size_t)used, fmt, args);
 
@@ -125,7 +125,7 @@ void config_report_vadd(struct config_report *report, bool is_warning, int line,
 }
 
 void config_report_add(struct config_report *report, bool is_warning, int line, const char *object,
-        const char *fmt, ...)
+	const char *fmt, ...)
 {
 	va_list args;
 
@@ -162,11 +162,11 @@ static void sort_findings(struct config_report *report)
 		struct config_finding *finding = &report->findings[i];
 
 		finding->is_main =
-		        finding->file_len == file_len &&
-		        memcmp(report->text + finding->offset, report->file, file_len) == 0;
+			finding->file_len == file_len &&
+			memcmp(report->text + finding->offset, report->file, file_len) == 0;
 	}
 	qsort_r(report->findings, report->n_findings, sizeof(*report->findings), compare,
-	        report->text);
+		report->text);
 	for (uint32_t i = 0; i < report->n_findings; i++) {
 		struct config_finding *finding = &report->findings[i];
 
@@ -188,12 +188,12 @@ void config_report_finish(struct config_report *report)
 		sort_findings(report);
 	if (report->n_errors > CONFIG_REPORT_ERRORS_MAX) {
 		snprintf(text, sizeof(text), "%s: %u more errors are not shown; mend these first",
-		        report->file, report->n_errors - CONFIG_REPORT_ERRORS_MAX);
+			report->file, report->n_errors - CONFIG_REPORT_ERRORS_MAX);
 		add_line(report, text, strlen(report->file), INT_MAX);
 	}
 	if (report->n_warnings > CONFIG_REPORT_WARNINGS_MAX) {
 		snprintf(text, sizeof(text), "%s: warning: %u more warnings are not shown",
-		        report->file, report->n_warnings - CONFIG_REPORT_WARNINGS_MAX);
+			report->file, report->n_warnings - CONFIG_REPORT_WARNINGS_MAX);
 		add_line(report, text, strlen(report->file), INT_MAX);
 	}
 }
@@ -222,8 +222,8 @@ void config_check_names(const struct config *config, struct config_report *repor
 		}
 		snprintf(object, sizeof(object), "node %s", name);
 		config_report_add(report, true, config->nodes[i].line, object,
-		        "its name does not resolve here (%s); write its address, or add it to "
-		        "/etc/hosts",
-		        rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
+			"its name does not resolve here (%s); write its address, or add it to "
+			"/etc/hosts",
+			rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
 	}
 }

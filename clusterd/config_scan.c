@@ -82,7 +82,7 @@ const char *config_join(const char *dir, const char *name, char *buf, size_t siz
 
 	/* Later versions of libconfig put the folder before the name themselves. */
 	if (!dir || name[0] == '/' || strcmp(dir, ".") == 0 ||
-	        (strncmp(name, dir, len) == 0 && name[len] == '/'))
+		(strncmp(name, dir, len) == 0 && name[len] == '/'))
 		snprintf(buf, size, "%s", name);
 	else
 		snprintf(buf, size, "%s/%s", dir, name);
@@ -117,24 +117,24 @@ static char *read_included(struct scan *scan, const char *name, const char *path
 		rc = config_slurp(path, scan->budget, &text, &len);
 	if (rc == -EFBIG) {
 		bad(scan, scan->line,
-		        "@include \"%s\": the config is larger than %d MiB with this file; "
-		        "make it smaller",
-		        name, CONFIG_FILE_MAX >> 20);
+			"@include \"%s\": the config is larger than %d MiB with this file; "
+			"make it smaller",
+			name, CONFIG_FILE_MAX >> 20);
 		scan->budget = 0;
 		return NULL;
 	}
 	if (rc < 0) {
 		bad(scan, scan->line,
-		        "@include \"%s\": %s cannot be read: %s; mend the name (it is looked up in "
-		        "the folder of the config) or create the file",
-		        name, path, strerror(-rc));
+			"@include \"%s\": %s cannot be read: %s; mend the name (it is looked up in "
+			"the folder of the config) or create the file",
+			name, path, strerror(-rc));
 		return NULL;
 	}
 	scan->budget -= len < scan->budget ? len : scan->budget;
 	if (strlen(text) == len)
 		return text;
 	bad(scan, scan->line, "@include \"%s\": %s is no text file, it holds a NUL byte", name,
-	        path);
+		path);
 	free(text);
 	return NULL;
 }
@@ -150,15 +150,15 @@ static void follow(struct scan *scan, const char *name)
 	}
 	if (name[0] == '/') {
 		bad(scan, scan->line,
-		        "@include \"%s\": write the path as seen from the folder of the config, "
-		        "without a leading /",
-		        name);
+			"@include \"%s\": write the path as seen from the folder of the config, "
+			"without a leading /",
+			name);
 		return;
 	}
 	if (scan->depth >= INCLUDE_DEPTH_MAX) {
 		bad(scan, scan->line,
-		        "@include \"%s\": more than %d files deep; does a file include itself?",
-		        name, INCLUDE_DEPTH_MAX);
+			"@include \"%s\": more than %d files deep; does a file include itself?",
+			name, INCLUDE_DEPTH_MAX);
 		return;
 	}
 	if (strlen(scan->dir) + strlen(name) + 2 > sizeof(path)) {
@@ -213,7 +213,7 @@ static void scan_string(struct scan *scan)
 
 	for (scan->p++; *scan->p != '"'; scan->p++) {
 		if (scan->p[0] == '\\' && scan->p[1] == 'x' && scan->p[2] == '0' &&
-		        scan->p[3] == '0')
+			scan->p[3] == '0')
 			bad(scan, scan->line, "\\x00 cannot be part of a text; take it out");
 		if (scan->p[0] == '\\' && scan->p[1] != '\0')
 			scan->p++;
@@ -257,13 +257,13 @@ static void scan_number(struct scan *scan)
 	/* A float keeps its size; that a whole number is wanted is said later. */
 	if (errno == ERANGE && *end != '.' && *end != 'e' && *end != 'E')
 		bad(scan, scan->line, "%.*s is too large a number; write a smaller one",
-		        len < 40 ? len : 40, start);
+			len < 40 ? len : 40, start);
 }
 
 static void scan_text(struct scan *scan, const char *text)
 {
 	static const char letters[] =
-	        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_*-";
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_*-";
 
 	scan->report->file = scan->file;
 	scan->p = text;
@@ -283,7 +283,7 @@ static void scan_text(struct scan *scan, const char *text)
 		} else if (c == '/' && scan->p[1] == '*') {
 			scan_comment(scan);
 		} else if ((c >= '0' && c <= '9') ||
-		           ((c == '-' || c == '+') && scan->p[1] >= '0' && scan->p[1] <= '9')) {
+			   ((c == '-' || c == '+') && scan->p[1] >= '0' && scan->p[1] <= '9')) {
 			scan_number(scan);
 		} else {
 			size_t len = strspn(scan->p, letters);
@@ -297,10 +297,10 @@ bool config_scan(const char *file, const char *dir, const char *text, struct con
 {
 	size_t len = strlen(text);
 	struct scan scan = {
-	        .report = report,
-	        .file = file,
-	        .dir = dir,
-	        .budget = len < CONFIG_FILE_MAX ? CONFIG_FILE_MAX - len : 0,
+		.report = report,
+		.file = file,
+		.dir = dir,
+		.budget = len < CONFIG_FILE_MAX ? CONFIG_FILE_MAX - len : 0,
 	};
 
 	scan_text(&scan, text);

@@ -28,24 +28,24 @@ static struct config_holder *add(struct config_reader *reader, struct config_hol
 }
 
 void config_hold(struct config_reader *reader, struct config_holders *holders, const char *kind,
-        const char *name, const char *key, const config_setting_t *at, uint32_t group)
+	const char *name, const char *key, const config_setting_t *at, uint32_t group)
 {
 	struct config_holder *holder = add(reader, holders);
 
 	if (!holder)
 		return;
 	*holder = (struct config_holder){
-	        .key = key,
-	        .kind = kind,
-	        .name = name,
-	        .at = at,
-	        .order = holders->n,
-	        .group = group,
+		.key = key,
+		.kind = kind,
+		.name = name,
+		.at = at,
+		.order = holders->n,
+		.group = group,
 	};
 }
 
 void config_hold_copy(struct config_reader *reader, struct config_holders *holders,
-        const char *kind, const char *name, const char *key, const config_setting_t *at)
+	const char *kind, const char *name, const char *key, const config_setting_t *at)
 {
 	char *owned = strdup(key);
 	uint32_t n = holders->n;
@@ -78,52 +78,52 @@ static int compare(const void *a, const void *b)
 
 /* "node n2 (line 7)" */
 static const char *describe(
-        struct config_reader *reader, const struct config_holder *holder, char *buf, size_t size)
+	struct config_reader *reader, const struct config_holder *holder, char *buf, size_t size)
 {
 	char place[PATH_MAX];
 
 	snprintf(buf, size, "%s%s%s (%s)", holder->kind, holder->name ? " " : "",
-	        holder->name ? holder->name : "",
-	        config_place(reader, holder->at, place, sizeof(place)));
+		holder->name ? holder->name : "",
+		config_place(reader, holder->at, place, sizeof(place)));
 	return buf;
 }
 
 static void name_taken(struct config_reader *reader, const struct config_holder *holder,
-        const struct config_holder *first)
+	const struct config_holder *first)
 {
 	char object[CONFIG_OBJECT_SIZE], buf[CORE_TEXT_SIZE];
 
 	snprintf(object, sizeof(object), "%s %s", holder->kind, holder->name);
 	if (strcmp(holder->kind, first->kind) == 0)
 		config_error_at(reader, holder->at, object,
-		        "the name is already that of %s; give each %s its own name",
-		        describe(reader, first, buf, sizeof(buf)), holder->kind);
+			"the name is already that of %s; give each %s its own name",
+			describe(reader, first, buf, sizeof(buf)), holder->kind);
 	else
 		config_error_at(reader, holder->at, object,
-		        "the name is already that of %s, and `clusterctl failover %s` could mean "
-		        "either; a resource may share its name with its own group only, rename one",
-		        describe(reader, first, buf, sizeof(buf)), holder->name);
+			"the name is already that of %s, and `clusterctl failover %s` could mean "
+			"either; a resource may share its name with its own group only, rename one",
+			describe(reader, first, buf, sizeof(buf)), holder->name);
 }
 
 static void address_taken(struct config_reader *reader, const struct config_holder *holder,
-        const struct config_holder *first)
+	const struct config_holder *first)
 {
 	char object[CONFIG_OBJECT_SIZE], buf[CORE_TEXT_SIZE];
 
 	snprintf(object, sizeof(object), "%s %s", holder->kind, holder->name ? holder->name : "?");
 	config_error_at(reader, holder->at, object,
-	        "%s is already the address of %s; each address belongs to one object alone, change "
-	        "one of them",
-	        holder->key, describe(reader, first, buf, sizeof(buf)));
+		"%s is already the address of %s; each address belongs to one object alone, change "
+		"one of them",
+		holder->key, describe(reader, first, buf, sizeof(buf)));
 }
 
 typedef void (*taken_fn)(struct config_reader *reader, const struct config_holder *holder,
-        const struct config_holder *first);
+	const struct config_holder *first);
 
 /* list[0..n) has one key, in the order of reading. Only a group and one resource of it may share a
  * name; a group comes before its resources. */
 static void check_run(
-        struct config_reader *reader, const struct config_holder *list, uint32_t n, taken_fn taken)
+	struct config_reader *reader, const struct config_holder *list, uint32_t n, taken_fn taken)
 {
 	const struct config_holder *first[2] = {&list[0], NULL}; /* of each kind */
 
@@ -131,7 +131,7 @@ static void check_run(
 		const struct config_holder *holder = &list[i];
 
 		if (taken == address_taken || strcmp(holder->kind, first[0]->kind) == 0 ||
-		        holder->group != first[0]->group)
+			holder->group != first[0]->group)
 			taken(reader, holder, first[0]);
 		else if (first[1])
 			taken(reader, holder, first[1]);

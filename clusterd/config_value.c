@@ -13,7 +13,7 @@
 #define WORD_MAX 64
 
 static const char *place_file(
-        const struct config_reader *reader, const config_setting_t *at, char *buf, size_t size)
+	const struct config_reader *reader, const config_setting_t *at, char *buf, size_t size)
 {
 	const char *file = config_setting_source_file(at);
 
@@ -21,7 +21,7 @@ static const char *place_file(
 }
 
 const char *config_place(
-        struct config_reader *reader, const config_setting_t *at, char *buf, size_t size)
+	struct config_reader *reader, const config_setting_t *at, char *buf, size_t size)
 {
 	char file[PATH_MAX];
 	const char *name = place_file(reader, at, file, sizeof(file));
@@ -39,7 +39,7 @@ void config_set_place(struct config_reader *reader, const config_setting_t *at)
 }
 
 void config_error_at(struct config_reader *reader, const config_setting_t *at, const char *object,
-        const char *fmt, ...)
+	const char *fmt, ...)
 {
 	const char *file = reader->report->file;
 	char buf[PATH_MAX];
@@ -68,15 +68,15 @@ static const char *type_name(const config_setting_t *setting)
 }
 
 void config_wrong_type(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, const char *wanted)
+	const char *object, const char *wanted)
 {
 	const char *name = config_setting_name(setting);
 
 	if (!name && setting->parent)
 		name = config_setting_name(setting->parent);
 	config_error_at(reader, setting, object, "%s%s is %s; write %s",
-	        config_setting_name(setting) ? "" : "an entry of ", name ? name : "the config",
-	        type_name(setting), wanted);
+		config_setting_name(setting) ? "" : "an entry of ", name ? name : "the config",
+		type_name(setting), wanted);
 }
 
 /* Edit distance where a swap of neighbours is one step (Damerau, optimal alignment). Both words are
@@ -100,7 +100,7 @@ static unsigned distance(const char *a, const char *b)
 			if (now[j - 1] + 1 < best)
 				best = now[j - 1] + 1;
 			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-			        before[j - 2] + 1 < best)
+				before[j - 2] + 1 < best)
 				best = before[j - 2] + 1;
 			now[j] = best;
 		}
@@ -144,7 +144,7 @@ static bool is_among(const char *word, const char *const *words)
 }
 
 void config_check_keys(struct config_reader *reader, const config_setting_t *group,
-        const char *object, const char *const *keys)
+	const char *object, const char *const *keys)
 {
 	for (int i = 0; i < config_setting_length(group); i++) {
 		const config_setting_t *child = config_setting_get_elem(group, (unsigned)i);
@@ -156,7 +156,7 @@ void config_check_keys(struct config_reader *reader, const config_setting_t *gro
 		nearest = config_nearest(key, keys);
 		if (nearest) {
 			config_error_at(reader, child, object,
-			        "unknown key \"%s\"; did you mean \"%s\"?", key, nearest);
+				"unknown key \"%s\"; did you mean \"%s\"?", key, nearest);
 			continue;
 		}
 		for (const char *const *k = keys; *k; k++) {
@@ -165,12 +165,12 @@ void config_check_keys(struct config_reader *reader, const config_setting_t *gro
 			snprintf(known + used, sizeof(known) - used, "%s%s", used ? ", " : "", *k);
 		}
 		config_error_at(reader, child, object,
-		        "unknown key \"%s\"; take it out (known keys: %s)", key, known);
+			"unknown key \"%s\"; take it out (known keys: %s)", key, known);
 	}
 }
 
 bool config_get_string(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, const char **ret)
+	const char *object, const char **ret)
 {
 	const char *text, *name = config_setting_name(setting);
 	char *clean;
@@ -185,7 +185,7 @@ bool config_get_string(struct config_reader *reader, const config_setting_t *set
 		text = ""; /* libconfig's for "" */
 	if (strlen(text) > CONFIG_STRING_MAX) {
 		config_error_at(reader, setting, object, "%s is longer than %d bytes; shorten it",
-		        name ? name : "an entry", CONFIG_STRING_MAX);
+			name ? name : "an entry", CONFIG_STRING_MAX);
 		return false;
 	}
 	clean = strdup(text);
@@ -200,8 +200,8 @@ bool config_get_string(struct config_reader *reader, const config_setting_t *set
 	free(clean);
 	if (!is_clean) {
 		config_error_at(reader, setting, object,
-		        "%s has control characters or is not UTF-8; write plain text: \"%s\"",
-		        name ? name : "an entry", text);
+			"%s has control characters or is not UTF-8; write plain text: \"%s\"",
+			name ? name : "an entry", text);
 		return false;
 	}
 	*ret = text;
@@ -209,7 +209,7 @@ bool config_get_string(struct config_reader *reader, const config_setting_t *set
 }
 
 bool config_get_bool(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, bool *ret)
+	const char *object, bool *ret)
 {
 	if (config_setting_type(setting) != CONFIG_TYPE_BOOL) {
 		config_wrong_type(reader, setting, object, "true or false, without quotes");
@@ -220,7 +220,7 @@ bool config_get_bool(struct config_reader *reader, const config_setting_t *setti
 }
 
 bool config_get_int(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, int64_t min, int64_t max, int64_t *ret)
+	const char *object, int64_t min, int64_t max, int64_t *ret)
 {
 	long long value;
 
@@ -234,8 +234,8 @@ bool config_get_int(struct config_reader *reader, const config_setting_t *settin
 	}
 	if (value < min || value > max) {
 		config_error_at(reader, setting, object,
-		        "%s = %lld is out of range; write a number from %lld to %lld",
-		        config_setting_name(setting), value, (long long)min, (long long)max);
+			"%s = %lld is out of range; write a number from %lld to %lld",
+			config_setting_name(setting), value, (long long)min, (long long)max);
 		return false;
 	}
 	*ret = value;
@@ -245,7 +245,7 @@ bool config_get_int(struct config_reader *reader, const config_setting_t *settin
 static bool is_name(const char *name)
 {
 	static const char alnum[] = "0123456789"
-	                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+				    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 	size_t len = strlen(name);
 
 	if (len == 0 || len >= CORE_NAME_SIZE || !strchr(alnum, name[0]))
@@ -256,7 +256,7 @@ static bool is_name(const char *name)
 }
 
 bool config_get_valid_name(struct config_reader *reader, const config_setting_t *setting,
-        const char *object, const char **ret)
+	const char *object, const char **ret)
 {
 	const char *name;
 
@@ -264,10 +264,10 @@ bool config_get_valid_name(struct config_reader *reader, const config_setting_t 
 		return false;
 	if (!is_name(name)) {
 		config_error_at(reader, setting, object,
-		        "\"%.80s\" is no valid name; write 1 to %d letters, digits, dots, dashes "
-		        "or "
-		        "underscores, a letter or digit first",
-		        name, CORE_NAME_SIZE - 1);
+			"\"%.80s\" is no valid name; write 1 to %d letters, digits, dots, dashes "
+			"or "
+			"underscores, a letter or digit first",
+			name, CORE_NAME_SIZE - 1);
 		return false;
 	}
 	*ret = name;
@@ -275,7 +275,7 @@ bool config_get_valid_name(struct config_reader *reader, const config_setting_t 
 }
 
 const char *config_get_name(struct config_reader *reader, const config_setting_t *group,
-        const char *kind, unsigned index, char object[static CONFIG_OBJECT_SIZE])
+	const char *kind, unsigned index, char object[static CONFIG_OBJECT_SIZE])
 {
 	const config_setting_t *setting = config_setting_get_member(group, "name");
 	const char *name;

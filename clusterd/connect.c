@@ -30,8 +30,8 @@ static void on_view(void *ctx, const struct membership_view *view)
 	event.view.n_ring = view->n_ring;
 	memcpy(event.view.ring_nodes, view->ring_nodes, sizeof(view->ring_nodes));
 	log_notice("ring %u.%llx: %u node%s, %u with clusterd", view->ring.nodeid,
-	        (unsigned long long)view->ring.seq, view->n_ring, view->n_ring == 1 ? "" : "s",
-	        view->n_members);
+		(unsigned long long)view->ring.seq, view->n_ring, view->n_ring == 1 ? "" : "s",
+		view->n_members);
 	daemon_step(ctx, &event);
 }
 
@@ -42,7 +42,7 @@ static void on_quorum(void *ctx, struct ring_id ring, bool quorate)
 	event.quorum.ring = ring;
 	event.quorum.quorate = quorate;
 	log_notice("ring %u.%llx: %s", ring.nodeid, (unsigned long long)ring.seq,
-	        quorate ? "has quorum" : "has no quorum");
+		quorate ? "has quorum" : "has no quorum");
 	daemon_step(ctx, &event);
 }
 
@@ -72,11 +72,11 @@ static void on_shutdown(void *ctx)
 }
 
 static const struct membership_ops ops = {
-        .view = on_view,
-        .quorum = on_quorum,
-        .message = on_message,
-        .lost = on_lost,
-        .shutdown = on_shutdown,
+	.view = on_view,
+	.quorum = on_quorum,
+	.message = on_message,
+	.lost = on_lost,
+	.shutdown = on_shutdown,
 };
 
 /* corosync numbers the nodes, the config names them. */
@@ -98,10 +98,10 @@ bool connect_name_nodes(struct daemon *daemon, struct config *config)
 		}
 		if (node->nodeid == 0)
 			log_warning(
-			        "node %s was not in corosync's nodelist when clusterd connected "
-			        "to it, so it can't take part; add it there and restart "
-			        "clusterd on this node, or remove it from %s",
-			        node->name, daemon->config_file);
+				"node %s was not in corosync's nodelist when clusterd connected "
+				"to it, so it can't take part; add it there and restart "
+				"clusterd on this node, or remove it from %s",
+				node->name, daemon->config_file);
 		has_self = has_self || (node->nodeid && node->nodeid == facts->own_nodeid);
 	}
 	return has_self;
@@ -116,17 +116,17 @@ static int check_cluster(struct daemon *daemon)
 
 	if (strcmp(facts->cluster_name, name) != 0) {
 		log_error(
-		        "%s: cluster.name is \"%s\", but corosync's totem.cluster_name is \"%s\"; "
-		        "make them equal",
-		        daemon->config_file, name, facts->cluster_name);
+			"%s: cluster.name is \"%s\", but corosync's totem.cluster_name is \"%s\"; "
+			"make them equal",
+			daemon->config_file, name, facts->cluster_name);
 		return EXIT_CONFIG;
 	}
 	if (daemon->loaded)
 		connect_name_nodes(daemon, daemon->loaded);
 	if (!connect_name_nodes(daemon, daemon->config)) {
 		log_error("%s: this machine (corosync node id %u) is none of the nodes; name the "
-		          "nodes as corosync's nodelist does",
-		        daemon->config_file, facts->own_nodeid);
+			  "nodes as corosync's nodelist does",
+			daemon->config_file, facts->own_nodeid);
 		return EXIT_CONFIG;
 	}
 	if (!daemon->core)
@@ -134,8 +134,8 @@ static int check_cluster(struct daemon *daemon)
 	self = &daemon->config->core.nodes[core_own_node(daemon->core)];
 	if (self->nodeid != facts->own_nodeid) {
 		log_error("this machine was node %s and is another one now (corosync node id %u): "
-		          "clusterd begins anew",
-		        self->name, facts->own_nodeid);
+			  "clusterd begins anew",
+			self->name, facts->own_nodeid);
 		return EXIT_FAILURE;
 	}
 	return 0;
@@ -147,11 +147,11 @@ static int core_begin(struct daemon *daemon)
 	const struct core_config *config = &daemon->config->core;
 	bool *offline = calloc(config->n_groups ? config->n_groups : 1, sizeof(*offline));
 	struct core_setup setup = {
-	        .config = config,
-	        .own_nodeid = facts->own_nodeid,
-	        .incarnation = (uint64_t)clock_realtime_ms(),
-	        .holdoff_ms = facts->token_ms * HOLDOFF_TOKENS_X10 / 10,
-	        .offline = offline,
+		.config = config,
+		.own_nodeid = facts->own_nodeid,
+		.incarnation = (uint64_t)clock_realtime_ms(),
+		.holdoff_ms = facts->token_ms * HOLDOFF_TOKENS_X10 / 10,
+		.offline = offline,
 	};
 	struct core_event no_view = {.type = CORE_EV_LOST};
 	struct core_event reloaded = {.type = CORE_EV_CONFIG};
@@ -194,7 +194,7 @@ static void connect_later(struct daemon *daemon, int64_t delay_ns)
 {
 	loop_timer_del(daemon->loop, &daemon->connect_timer);
 	if (loop_timer_add(daemon->loop, delay_ns, try_connect, daemon, "connect",
-	            &daemon->connect_timer) < 0)
+		    &daemon->connect_timer) < 0)
 		daemon_fail(daemon, 1);
 }
 
@@ -256,7 +256,7 @@ static void try_connect(void *ctx)
 		return;
 	}
 	if (!daemon->opening && resource_set_is_busy(daemon->resources) &&
-	        (!daemon->core || clock_boottime_ns() - daemon->lost_ns < STOPPING_MAX_NS)) {
+		(!daemon->core || clock_boottime_ns() - daemon->lost_ns < STOPPING_MAX_NS)) {
 		connect_later(daemon, CONNECT_AGAIN_NS);
 		return;
 	}
@@ -290,9 +290,9 @@ static void try_connect(void *ctx)
 	}
 	daemon->connect_noted = false;
 	log_notice("connected to corosync, node %s (id %u), token %u ms",
-	        daemon->config->core.nodes[core_own_node(daemon->core)].name,
-	        membership_facts(daemon->membership)->own_nodeid,
-	        membership_facts(daemon->membership)->token_ms);
+		daemon->config->core.nodes[core_own_node(daemon->core)].name,
+		membership_facts(daemon->membership)->own_nodeid,
+		membership_facts(daemon->membership)->token_ms);
 }
 
 /* At once at the start only: what has just broken a tie, such as another clusterd on this machine,

@@ -70,7 +70,7 @@ static bool is_allowed(int fd)
 }
 
 static int32_t poll_add(enum qb_loop_priority priority, int32_t fd, int32_t events, void *data,
-        qb_ipcs_dispatch_fn_t fn)
+	qb_ipcs_dispatch_fn_t fn)
 {
 	if (!is_allowed(fd))
 		return -EACCES;
@@ -78,7 +78,7 @@ static int32_t poll_add(enum qb_loop_priority priority, int32_t fd, int32_t even
 }
 
 static int32_t poll_mod(enum qb_loop_priority priority, int32_t fd, int32_t events, void *data,
-        qb_ipcs_dispatch_fn_t fn)
+	qb_ipcs_dispatch_fn_t fn)
 {
 	return qb_loop_poll_mod(NULL, priority, fd, events, data, fn);
 }
@@ -111,13 +111,13 @@ static void client_flush(struct client *client)
 		size_t len = left < PROTOCOL_CHUNK_MAX ? left : PROTOCOL_CHUNK_MAX;
 		size_t size = offsetof(struct protocol_event, json) + len;
 		struct protocol_event event = {
-		        .header = {.id = PROTOCOL_REQUEST_ID, .size = (int32_t)size},
-		        .is_last = len == left,
-		        .len = (uint32_t)len,
+			.header = {.id = PROTOCOL_REQUEST_ID, .size = (int32_t)size},
+			.is_last = len == left,
+			.len = (uint32_t)len,
 		};
 		struct iovec iov[2] = {
-		        {.iov_base = &event, .iov_len = offsetof(struct protocol_event, json)},
-		        {.iov_base = client->out + client->out_sent, .iov_len = len},
+			{.iov_base = &event, .iov_len = offsetof(struct protocol_event, json)},
+			{.iov_base = client->out + client->out_sent, .iov_len = len},
 		};
 		ssize_t rc = qb_ipcs_event_sendv(client->conn, iov, 2);
 
@@ -163,7 +163,7 @@ static void control_arm(struct control *control)
 		delay_ns = RETRY_MAX_NS;
 	loop_timer_del(control->loop, &control->timer);
 	if (loop_timer_add(control->loop, delay_ns, control_tick, control, "control socket",
-	            &control->timer) < 0)
+		    &control->timer) < 0)
 		log_error("control socket: out of memory: answers are delayed");
 }
 
@@ -179,7 +179,7 @@ static void control_tick(void *ctx)
 		client_flush(client);
 		if (client->out && client_stalled_ns(client) > CONTROL_STALLED_MS * NS_PER_MS) {
 			log_warning("control socket: a client has read nothing for %d ms: dropped",
-			        CONTROL_STALLED_MS);
+				CONTROL_STALLED_MS);
 			client->is_doomed = true;
 		}
 		if (client->is_doomed)
@@ -218,7 +218,7 @@ void control_reply(struct control *control, uint64_t request_id, json_t *reply)
 	if (!client->out) {
 		log_error("control socket: out of memory, or text that is not UTF-8, in an answer");
 		client->out = strdup("{\"ok\":false,\"code\":\"internal\",\"error\":\"clusterd "
-		                     "could not write its answer: look at its log\"}");
+				     "could not write its answer: look at its log\"}");
 	}
 	client->is_doomed = !client->out;
 	client->out_len = client->out ? strlen(client->out) : 0;
@@ -229,7 +229,7 @@ void control_reply(struct control *control, uint64_t request_id, json_t *reply)
 }
 
 void control_reply_error(
-        struct control *control, uint64_t request_id, const char *code, const char *text)
+	struct control *control, uint64_t request_id, const char *code, const char *text)
 {
 	json_t *reply = json_pack("{s:b, s:s, s:s}", "ok", 0, "code", code, "error", text);
 
@@ -246,7 +246,7 @@ void control_reply_error(
 static void client_ack(struct client *client, int error)
 {
 	struct qb_ipc_response_header ack = {
-	        .id = PROTOCOL_REQUEST_ID, .size = sizeof(ack), .error = error};
+		.id = PROTOCOL_REQUEST_ID, .size = sizeof(ack), .error = error};
 
 	/* Its ring is full of acknowledgements that it has not read. */
 	if (qb_ipcs_response_send(client->conn, &ack, sizeof(ack)) != (ssize_t)sizeof(ack))
@@ -281,7 +281,7 @@ static void request_handle(struct control *control, uint64_t id, const char *jso
 
 	if (!request)
 		snprintf(text, sizeof(text), "the request is not JSON: %s (byte %d)", error.text,
-		        error.position);
+			error.position);
 	else if (!json_is_object(request))
 		snprintf(text, sizeof(text), "the request is not a JSON object");
 	else if (!json_is_string(json_object_get(request, "verb")))
@@ -361,16 +361,16 @@ static int32_t on_closed(qb_ipcs_connection_t *conn)
 int control_new(struct loop *loop, control_fn fn, void *ctx, struct control **ret_control)
 {
 	struct qb_ipcs_service_handlers handlers = {
-	        .connection_accept = on_accept,
-	        .connection_created = on_created,
-	        .connection_closed = on_closed,
-	        .msg_process = on_message,
+		.connection_accept = on_accept,
+		.connection_created = on_created,
+		.connection_closed = on_closed,
+		.msg_process = on_message,
 	};
 	struct qb_ipcs_poll_handlers poll_handlers = {
-	        .job_add = job_add,
-	        .dispatch_add = poll_add,
-	        .dispatch_mod = poll_mod,
-	        .dispatch_del = poll_del,
+		.job_add = job_add,
+		.dispatch_add = poll_add,
+		.dispatch_mod = poll_mod,
+		.dispatch_del = poll_del,
 	};
 	struct control *control = calloc(1, sizeof(*control));
 	int rc;

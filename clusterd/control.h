@@ -32,6 +32,6 @@ bool control_awaits(struct control *control, uint64_t request_id);
 /* Takes over the reference of an object. Ignored if the client has gone. */
 void control_reply(struct control *control, uint64_t request_id, json_t *reply);
 void control_reply_error(
-        struct control *control, uint64_t request_id, const char *code, const char *text);
+	struct control *control, uint64_t request_id, const char *code, const char *text);
 
 #endif

@@ -77,8 +77,8 @@ void daemon_queue(struct daemon *daemon, const struct core_event *event, const c
 	if (events->n == events->size) {
 		size_t size = events->size ? events->size * 2 : 64;
 		void *list = size <= EVENTS_MAX
-		                     ? realloc(events->list, size * sizeof(*events->list))
-		                     : NULL;
+				     ? realloc(events->list, size * sizeof(*events->list))
+				     : NULL;
 
 		if (!list) {
 			log_error("out of memory for results: this node gives up");
@@ -109,7 +109,7 @@ void daemon_queue_switch(struct daemon *daemon, const struct config *from, const
 		if (event->type == CORE_EV_OP_DONE)
 			group = &event->op_done.group;
 		else if (event->type == CORE_EV_RESOURCE_FAILED ||
-		         event->type == CORE_EV_RESOURCE_FIT)
+			 event->type == CORE_EV_RESOURCE_FIT)
 			group = &event->resource.group;
 		else
 			continue;
@@ -145,7 +145,7 @@ void daemon_rejoin(struct daemon *daemon, const char *why)
 static void on_stop_deadline(void *ctx)
 {
 	log_error("the orderly stop took too long; what is left running here is named by "
-	          "clusterctl status on the other nodes");
+		  "clusterctl status on the other nodes");
 	daemon_fail(ctx, 1);
 }
 
@@ -159,7 +159,7 @@ void daemon_stop(struct daemon *daemon, int exit_code)
 	daemon->exit_code = exit_code;
 	notify_stopping();
 	if (loop_timer_add(daemon->loop, STOP_MAX_NS, on_stop_deadline, daemon, "stop deadline",
-	            &daemon->stop_timer) < 0)
+		    &daemon->stop_timer) < 0)
 		daemon_fail(daemon, 1);
 	loop_timer_del(daemon->loop, &daemon->connect_timer);
 	if (daemon->core)
@@ -230,7 +230,7 @@ static void on_watchdog(void *ctx)
 
 	notify_watchdog();
 	loop_timer_add(daemon->loop, notify_watchdog_interval_ns(), on_watchdog, daemon, "watchdog",
-	        &daemon->watchdog_timer);
+		&daemon->watchdog_timer);
 }
 
 static void on_probed(struct daemon *daemon)
@@ -307,10 +307,10 @@ static void tear_down(struct daemon *daemon)
 int daemon_run(const char *config_file, const char *state_dir, struct config *config)
 {
 	struct daemon daemon = {
-	        .config_file = config_file,
-	        .state_dir = state_dir,
-	        .config = config,
-	        .started_ns = clock_boottime_ns(),
+		.config_file = config_file,
+		.state_dir = state_dir,
+		.config = config,
+		.started_ns = clock_boottime_ns(),
 	};
 	int rc = set_up(&daemon);
 

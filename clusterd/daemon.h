@@ -52,8 +52,7 @@ void daemon_step(struct daemon *daemon, struct core_event *event); /* fills in t
 /* For results that may come from within an effect: queued, the text copied. */
 void daemon_queue(struct daemon *daemon, const struct core_event *event, const char *text);
 /* Of the queued, those of groups that are gone are dropped, the others follow their groups. */
-void daemon_queue_switch(
-        struct daemon *daemon, const struct config *from, const struct config *to);
+void daemon_queue_switch(struct daemon *daemon, const struct config *from, const struct config *to);
 void daemon_rejoin(struct daemon *daemon, const char *why);
 /* In order: what runs here is handed over or stopped first. The first call counts. */
 void daemon_stop(struct daemon *daemon, int exit_code);
@@ -86,7 +85,7 @@ json_t *json_text(const char *text);
 int history_new(struct statefile *statefile, struct history **ret_history);
 void history_free(struct history *history);
 void history_add(
-        struct history *history, const struct daemon *daemon, const struct core_record *record);
+	struct history *history, const struct daemon *daemon, const struct core_record *record);
 json_t *history_json(const struct history *history, size_t limit);
 
 /* saved.c: which groups the operator has set offline */
@@ -105,7 +104,7 @@ void resource_set_op(struct resource_set *set, enum core_op op, uint32_t group, 
 uint32_t resource_set_same_group(const struct config *in, const struct config *of, uint32_t i);
 /* Groups that are the same in `to` keep their resources, running or not. */
 int resource_set_switch(
-        struct resource_set *set, const struct config *from, const struct config *to);
+	struct resource_set *set, const struct config *from, const struct config *to);
 
 /* notify.c: systemd, if it started us */
 void notify_ready(void);

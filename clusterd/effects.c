@@ -41,7 +41,7 @@ static void run_timer(struct daemon *daemon, const struct core_effect *effect)
 		return;
 	delay_ns = effect->timer.at_us * 1000 - clock_boottime_ns();
 	if (loop_timer_add(daemon->loop, delay_ns > 0 ? delay_ns : 0, fns[timer], daemon,
-	            "core timer", &daemon->timers[timer]) < 0)
+		    "core timer", &daemon->timers[timer]) < 0)
 		daemon_fail(daemon, 1);
 }
 
@@ -54,8 +54,8 @@ static void run_send(struct daemon *daemon, const struct core_effect *effect)
 	rc = membership_send(daemon->membership, effect->send.data, effect->send.len);
 	if (rc == -EMSGSIZE)
 		log_error("a message of %zu bytes is too long for the cluster: the config is too "
-		          "large; use fewer groups",
-		        effect->send.len);
+			  "large; use fewer groups",
+			effect->send.len);
 	else if (rc < 0)
 		daemon_rejoin(daemon, "corosync takes no more messages");
 }
@@ -63,9 +63,9 @@ static void run_send(struct daemon *daemon, const struct core_effect *effect)
 static void run_note(const struct core_effect *effect)
 {
 	static const int priorities[] = {
-	        [CORE_NOTE_INFO] = LOG_NOTICE,
-	        [CORE_NOTE_WARNING] = LOG_WARNING,
-	        [CORE_NOTE_ERROR] = LOG_ERR,
+		[CORE_NOTE_INFO] = LOG_NOTICE,
+		[CORE_NOTE_WARNING] = LOG_WARNING,
+		[CORE_NOTE_ERROR] = LOG_ERR,
 	};
 
 	log_write(priorities[effect->note.level], "%s", effect->note.text);
@@ -78,7 +78,7 @@ static void run_compare(struct daemon *daemon, const struct core_effect *effect)
 
 	if (effect->compare.text[0])
 		config_difference(
-		        effect->compare.text, daemon->config->core.text, text, sizeof(text));
+			effect->compare.text, daemon->config->core.text, text, sizeof(text));
 	else
 		strcpy(text, "the cluster's config is too long to be sent; compare the files");
 	daemon_queue(daemon, &event, text);
@@ -101,9 +101,9 @@ static void run_left(struct daemon *daemon)
 {
 	log_notice("nothing of the cluster runs here any more");
 	if (daemon->corosync_stops && daemon->membership &&
-	        clock_boottime_ns() - daemon->shutdown_ns > COROSYNC_WAITS_NS) {
+		clock_boottime_ns() - daemon->shutdown_ns > COROSYNC_WAITS_NS) {
 		log_warning("corosync did not wait so long and runs on, so clusterd is needed: it "
-		            "ends with a failure, to be started anew");
+			    "ends with a failure, to be started anew");
 		daemon->exit_code = 1;
 	}
 	daemon_fail(daemon, daemon->exit_code);
@@ -118,7 +118,7 @@ void effects_run(struct daemon *daemon)
 		case CORE_DO_SEND: run_send(daemon, effect); break;
 		case CORE_DO_OP:
 			resource_set_op(daemon->resources, effect->op.op, effect->op.group,
-			        effect->op.resource);
+				effect->op.resource);
 			break;
 		case CORE_DO_TIMER: run_timer(daemon, effect); break;
 		case CORE_DO_NOTE: run_note(effect); break;

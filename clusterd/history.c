@@ -33,7 +33,7 @@ static const char *kind_of(const struct core_record *record)
 	case CAUSE_NOT_FOUND:
 		return record->from == record->to     ? "restart"
 		       : record->from == CORE_NO_NODE ? "start"
-		                                      : "failover";
+						      : "failover";
 	default: return "start";
 	}
 }
@@ -46,13 +46,13 @@ static json_t *node_json(const struct core_config *config, uint8_t node)
 static json_t *phases_json(const struct core_record *record)
 {
 	static const char *const names[PHASES] = {
-	        "release", "quorum", "decided", "address", "announced", "online"};
+		"release", "quorum", "decided", "address", "announced", "online"};
 	json_t *phases = json_object();
 
 	for (unsigned i = 0; i < PHASES; i++)
 		json_object_set_new(phases, names[i],
-		        record->phase_us[i] < 0 ? json_null()
-		                                : json_real((double)record->phase_us[i] / 1000));
+			record->phase_us[i] < 0 ? json_null()
+						: json_real((double)record->phase_us[i] / 1000));
 	return phases;
 }
 
@@ -69,7 +69,7 @@ static void load(struct history *history, const char *name)
 	char *save = NULL;
 
 	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line;
-	        line = strtok_r(NULL, "\n", &save)) {
+		line = strtok_r(NULL, "\n", &save)) {
 		json_t *entry = json_loads(line, 0, NULL);
 
 		if (json_is_object(entry))
@@ -103,15 +103,15 @@ void history_free(struct history *history)
 }
 
 void history_add(
-        struct history *history, const struct daemon *daemon, const struct core_record *record)
+	struct history *history, const struct daemon *daemon, const struct core_record *record)
 {
 	/* Not the core's, which may be past a switch that this record came before. */
 	const struct core_config *config = &daemon->config->core;
 	json_t *entry = json_pack("{s:I, s:s, s:o, s:o, s:s, s:o, s:s, s:o}", "time_ms",
-	        (json_int_t)record->wall_ms, "group", config->groups[record->group].name, "from",
-	        node_json(config, record->from), "to", node_json(config, record->to), "kind",
-	        kind_of(record), "cause", json_text(record->cause_text), "result",
-	        record->is_online ? "online" : "failed", "phases_ms", phases_json(record));
+		(json_int_t)record->wall_ms, "group", config->groups[record->group].name, "from",
+		node_json(config, record->from), "to", node_json(config, record->to), "kind",
+		kind_of(record), "cause", json_text(record->cause_text), "result",
+		record->is_online ? "online" : "failed", "phases_ms", phases_json(record));
 	char *text;
 
 	if (!entry)

@@ -41,7 +41,7 @@ struct log_sink {
 static const char *priority_name(unsigned priority)
 {
 	static const char *const names[] = {
-	        "emerg", "alert", "crit", "error", "warning", "notice", "info", "debug"};
+		"emerg", "alert", "crit", "error", "warning", "notice", "info", "debug"};
 
 	return priority < sizeof(names) / sizeof(names[0]) ? names[priority] : "trace";
 }
@@ -57,24 +57,24 @@ static int terminal_write(const char *line, size_t len)
 
 /* journald dates lines itself, and takes their priority from such a head; see sd-daemon(3). */
 static void terminal_head(const struct log_sink *sink, const struct qb_log_callsite *site,
-        const struct timespec *when, char *ret_head, size_t size)
+	const struct timespec *when, char *ret_head, size_t size)
 {
 	char date[32] = "";
 	struct tm tm;
 
 	if (sink->is_journal) {
 		snprintf(ret_head, size, "<%d>",
-		        site->priority < LOG_DEBUG ? site->priority : LOG_DEBUG);
+			site->priority < LOG_DEBUG ? site->priority : LOG_DEBUG);
 		return;
 	}
 	if (localtime_r(&when->tv_sec, &tm))
 		strftime(date, sizeof(date), "%F %T", &tm);
 	snprintf(ret_head, size, "%s.%03d %s: ", date, (int)(when->tv_nsec / 1000000),
-	        priority_name(site->priority));
+		priority_name(site->priority));
 }
 
 static void terminal_line(
-        int32_t target, struct qb_log_callsite *site, struct timespec *when, const char *text)
+	int32_t target, struct qb_log_callsite *site, struct timespec *when, const char *text)
 {
 	struct log_sink *sink = qb_log_target_user_data_get(target);
 	char head[64], lost[48] = "", line[LOG_LINE_MAX];
@@ -129,7 +129,7 @@ static int syslog_send(struct log_sink *sink, const char *line, size_t len)
 }
 
 static void syslog_line(
-        int32_t target, struct qb_log_callsite *site, struct timespec *when, const char *text)
+	int32_t target, struct qb_log_callsite *site, struct timespec *when, const char *text)
 {
 	struct log_sink *sink = qb_log_target_user_data_get(target);
 	char date[32] = "", lost[48] = "", line[LOG_LINE_MAX];
@@ -141,8 +141,8 @@ static void syslog_line(
 	if (sink->lost > 0)
 		snprintf(lost, sizeof(lost), "(%" PRIu64 " lines lost) ", sink->lost);
 	len = snprintf(line, sizeof(line), "<%d>%s %s[%d]: %s%s",
-	        LOG_DAEMON | (site->priority < LOG_DEBUG ? site->priority : LOG_DEBUG), date,
-	        sink->name, (int)getpid(), lost, text);
+		LOG_DAEMON | (site->priority < LOG_DEBUG ? site->priority : LOG_DEBUG), date,
+		sink->name, (int)getpid(), lost, text);
 	if (len >= (int)sizeof(line))
 		len = (int)sizeof(line) - 1;
 	rc = syslog_send(sink, line, (size_t)len);
@@ -188,7 +188,7 @@ void log_init(const char *name, bool foreground, bool verbose)
 		sink->fd = -1;
 		sink->is_journal = stderr_is_journal();
 		target = qb_log_custom_open(
-		        foreground ? terminal_line : syslog_line, sink_close, NULL, sink);
+			foreground ? terminal_line : syslog_line, sink_close, NULL, sink);
 		if (target < 0) {
 			free(sink);
 			target = QB_LOG_STDERR;
@@ -223,5 +223,5 @@ void log_write(int priority, const char *fmt, ...)
 	if (text[0] == '\0')
 		return;
 	qb_log_from_external_source(
-	        __func__, LOG_SOURCE, "%s", (uint8_t)priority, __LINE__, 0, text);
+		__func__, LOG_SOURCE, "%s", (uint8_t)priority, __LINE__, 0, text);
 }

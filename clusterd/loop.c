@@ -141,7 +141,7 @@ int loop_new(struct loop **ret_loop)
 	if (!loop->qb)
 		goto fail_fd;
 	rc = qb_loop_poll_add(
-	        loop->qb, LOOP_PRIORITY, loop->timer_fd, POLLIN, loop, loop_timers_dispatch);
+		loop->qb, LOOP_PRIORITY, loop->timer_fd, POLLIN, loop, loop_timers_dispatch);
 	if (rc < 0)
 		goto fail_qb;
 	*ret_loop = loop;
@@ -246,7 +246,7 @@ int loop_fd_add(struct loop *loop, int fd, int events, loop_fd_fn fn, void *ctx,
 	if (!watch)
 		return -ENOMEM;
 	*watch = (struct loop_fd){
-	        .loop = loop, .events = events, .fn = fn, .ctx = ctx, .label = label};
+		.loop = loop, .events = events, .fn = fn, .ctx = ctx, .label = label};
 	rc = qb_loop_poll_add(loop->qb, LOOP_PRIORITY, fd, events, watch, loop_fd_dispatch);
 	if (rc < 0) {
 		free(watch);
@@ -304,7 +304,7 @@ static void heap_settle(struct loop *loop, size_t pos, struct loop_timer *timer)
 		size_t child = 2 * pos + 1;
 
 		if (child + 1 < loop->n_timers &&
-		        timer_is_before(loop->heap[child + 1], loop->heap[child]))
+			timer_is_before(loop->heap[child + 1], loop->heap[child]))
 			child++;
 		if (child >= loop->n_timers || !timer_is_before(loop->heap[child], timer))
 			break;
@@ -319,7 +319,7 @@ static void loop_timers_arm(struct loop *loop)
 {
 	int64_t due_ns = loop->n_timers > 0 ? loop->heap[0]->due_ns : 0;
 	struct itimerspec when = {
-	        .it_value = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000}};
+		.it_value = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000}};
 	int rc = timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 
 	assert(rc == 0);
@@ -362,7 +362,7 @@ static int32_t loop_timers_dispatch(int32_t fd, int32_t revents, void *data)
 }
 
 int loop_timer_add(struct loop *loop, int64_t delay_ns, loop_fn fn, void *ctx, const char *label,
-        struct loop_timer **ret_timer)
+	struct loop_timer **ret_timer)
 {
 	struct loop_timer *timer;
 
@@ -383,10 +383,10 @@ int loop_timer_add(struct loop *loop, int64_t delay_ns, loop_fn fn, void *ctx, c
 	if (!timer)
 		return -ENOMEM;
 	*timer = (struct loop_timer){.due_ns = clock_boottime_ns() + delay_ns,
-	        .fn = fn,
-	        .ctx = ctx,
-	        .label = label,
-	        .ret = ret_timer};
+		.fn = fn,
+		.ctx = ctx,
+		.label = label,
+		.ret = ret_timer};
 	loop->n_timers++;
 	heap_settle(loop, loop->n_timers - 1, timer);
 	if (loop->armed_ns == 0 || timer->due_ns < loop->armed_ns)
@@ -428,7 +428,7 @@ int loop_signal_add(struct loop *loop, int signal, loop_signal_fn fn, void *ctx)
 	watch = &loop->signals[loop->n_signals];
 	*watch = (struct loop_signal){.loop = loop, .fn = fn, .ctx = ctx};
 	rc = qb_loop_signal_add(
-	        loop->qb, LOOP_PRIORITY, signal, watch, loop_signal_dispatch, &watch->handle);
+		loop->qb, LOOP_PRIORITY, signal, watch, loop_signal_dispatch, &watch->handle);
 	if (rc < 0)
 		return rc;
 	loop->n_signals++;

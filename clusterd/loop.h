@@ -45,7 +45,7 @@ void loop_fd_del(struct loop *loop, int fd);
  * before fn is called, and *ret_timer (may be NULL to forget it) set to NULL, so the address must
  * outlive the timer. Time that the machine was suspended counts. */
 int loop_timer_add(struct loop *loop, int64_t delay_ns, loop_fn fn, void *ctx, const char *label,
-        struct loop_timer **ret_timer);
+	struct loop_timer **ret_timer);
 void loop_timer_del(struct loop *loop, struct loop_timer **timer); /* *timer may be NULL */
 
 int loop_signal_add(struct loop *loop, int signal, loop_signal_fn fn, void *ctx);

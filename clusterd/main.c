@@ -31,16 +31,16 @@ static void usage(FILE *file)
 	      "  -n  check the config and exit; with -v print it in canonical form\n"
 	      "  -v  log more\n"
 	      "  -V  print the version\n",
-	        file);
+		file);
 }
 
 /* -1: go on; else the exit status. */
 static int read_options(int argc, char **argv, struct options *options)
 {
 	static const struct option longs[] = {
-	        {"help", no_argument, NULL, 'h'},
-	        {"version", no_argument, NULL, 'V'},
-	        {0},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{0},
 	};
 	int option;
 
@@ -70,7 +70,7 @@ static int check(const struct options *options, const struct config *config)
 
 	if (!options->verbose) {
 		printf("%s: fine: %u nodes, %u groups\n", options->config_file,
-		        config->core.n_nodes, config->core.n_groups);
+			config->core.n_nodes, config->core.n_groups);
 		return 0;
 	}
 	text = config_print(config);
@@ -90,7 +90,7 @@ static void claim_resources(void)
 
 	if (sched_setscheduler(0, SCHED_RR, &param) < 0)
 		log_info("no real-time priority: %s; takeovers may be slower under load",
-		        strerror(errno));
+			strerror(errno));
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		/* No more than that: the services that are started here inherit it, and some of
 		 * them go through all numbers up to it. */
@@ -114,8 +114,8 @@ static void make_absolute(const char *path, char *ret_path, size_t size)
 int main(int argc, char **argv)
 {
 	struct options options = {
-	        .config_file = SYSCONFDIR "/clusterd/clusterd.conf",
-	        .state_dir = LOCALSTATEDIR "/lib/clusterd",
+		.config_file = SYSCONFDIR "/clusterd/clusterd.conf",
+		.state_dir = LOCALSTATEDIR "/lib/clusterd",
 	};
 	char config_file[2 * PATH_MAX], state_dir[2 * PATH_MAX];
 	struct config_report report = {0};

@@ -108,9 +108,9 @@ static bool is_alone(struct membership *m)
 		return true;
 	if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
 		lost(m,
-		        "corosync still lists process %u of this node, which has ended; if this "
-		        "stays, restart corosync on this node",
-		        pid);
+			"corosync still lists process %u of this node, which has ended; if this "
+			"stays, restart corosync on this node",
+			pid);
 	else
 		lost(m, "another clusterd runs on this node (process %u); stop one of them", pid);
 	return false;
@@ -126,8 +126,8 @@ static struct membership *cpg_owner(cpg_handle_t handle)
 }
 
 void membership_on_confchg(cpg_handle_t handle, const struct cpg_name *group,
-        const struct cpg_address *members, size_t n_members, const struct cpg_address *left,
-        size_t n_left, const struct cpg_address *joined, size_t n_joined)
+	const struct cpg_address *members, size_t n_members, const struct cpg_address *left,
+	size_t n_left, const struct cpg_address *joined, size_t n_joined)
 {
 	struct membership *m = cpg_owner(handle);
 	bool tell;
@@ -141,7 +141,7 @@ void membership_on_confchg(cpg_handle_t handle, const struct cpg_name *group,
 }
 
 void membership_on_totem_confchg(
-        cpg_handle_t handle, struct cpg_ring_id ring, uint32_t n_nodes, const uint32_t *nodes)
+	cpg_handle_t handle, struct cpg_ring_id ring, uint32_t n_nodes, const uint32_t *nodes)
 {
 	struct membership *m = cpg_owner(handle);
 
@@ -149,11 +149,11 @@ void membership_on_totem_confchg(
 		return;
 	if (n_nodes > CORE_MAX_NODES) {
 		lost(m, "corosync's ring has %u nodes, more than the %d that clusterd takes",
-		        n_nodes, CORE_MAX_NODES);
+			n_nodes, CORE_MAX_NODES);
 		return;
 	}
 	if (tracker_ring(&m->tracker, (struct ring_id){.nodeid = ring.nodeid, .seq = ring.seq},
-	            nodes, n_nodes))
+		    nodes, n_nodes))
 		tell_view(m);
 }
 
@@ -171,9 +171,9 @@ static void stranger(struct membership *m, uint32_t nodeid, uint32_t pid, bool i
 	m->strangers[m->n_strangers].nodeid = nodeid;
 	m->strangers[m->n_strangers++].pid = pid;
 	log_warning("node %s (id %u): messages of process %u are ignored: %s",
-	        name ? name : "unknown", nodeid, pid,
-	        is_other_version ? "another version of clusterd; install the same on all nodes"
-	                         : "no clusterd; which program uses its CPG group?");
+		name ? name : "unknown", nodeid, pid,
+		is_other_version ? "another version of clusterd; install the same on all nodes"
+				 : "no clusterd; which program uses its CPG group?");
 }
 
 /* True when there was something. */
@@ -209,7 +209,7 @@ static void read_quorum(struct membership *m)
 }
 
 void membership_on_deliver(cpg_handle_t handle, const struct cpg_name *group, uint32_t nodeid,
-        uint32_t pid, void *data, size_t len)
+	uint32_t pid, void *data, size_t len)
 {
 	struct membership *m = cpg_owner(handle);
 	struct frame_reader reader;
@@ -237,7 +237,7 @@ void membership_on_deliver(cpg_handle_t handle, const struct cpg_name *group, ui
 }
 
 void membership_on_quorum(quorum_handle_t handle, uint32_t quorate, struct quorum_ring_id ring,
-        uint32_t n_members, const uint32_t *members)
+	uint32_t n_members, const uint32_t *members)
 {
 	const void *ctx = NULL;
 	cs_error_t err = quorum_context_get(handle, &ctx);
@@ -249,7 +249,7 @@ void membership_on_quorum(quorum_handle_t handle, uint32_t quorate, struct quoru
 	if (is_over(m))
 		return;
 	m->ops.quorum(
-	        m->ctx, (struct ring_id){.nodeid = ring.nodeid, .seq = ring.seq}, quorate != 0);
+		m->ctx, (struct ring_id){.nodeid = ring.nodeid, .seq = ring.seq}, quorate != 0);
 	/* The ring change is as good as over: corosync takes messages again. */
 	if (!is_over(m))
 		sender_kick(m->sender);
@@ -283,7 +283,7 @@ void membership_on_ready(void *ctx, int fd, int revents)
 	} else {
 		for (int i = 0; i < DISPATCH_MAX; i++) {
 			if (!dispatch_one(connection) ||
-			        clock_boottime_ns() - start_ns > DISPATCH_MAX_NS)
+				clock_boottime_ns() - start_ns > DISPATCH_MAX_NS)
 				break;
 		}
 		if (m->leave_now)
@@ -306,7 +306,7 @@ static void on_send_failed(void *ctx, cs_error_t err)
 /* Calls of the owner */
 
 int membership_open(struct loop *loop, const struct membership_ops *ops, void *ctx,
-        struct membership **ret_membership, char *reterr)
+	struct membership **ret_membership, char *reterr)
 {
 	struct membership *m;
 	int rc;
@@ -333,7 +333,7 @@ int membership_connect(struct membership *m, char *reterr)
 	if (rc != 0)
 		return rc;
 	rc = sender_new(m->loop, m->connections[CONNECTION_CPG].handle, m->facts.own_nodeid,
-	        on_send_failed, m, &m->sender);
+		on_send_failed, m, &m->sender);
 	if (rc < 0)
 		return membership_complain(reterr, rc, "out of memory");
 	tracker_init(&m->tracker, m->facts.own_nodeid, (uint32_t)getpid());
@@ -351,10 +351,10 @@ static int join_now(struct membership *m, char *reterr)
 	/* A ring change, or an earlier process with our pid whose leave is still under way. */
 	if (err == CS_ERR_TRY_AGAIN || err == CS_ERR_INTERRUPT)
 		return loop_timer_add(m->loop, JOIN_RETRY_NS, join_timer_fn, m, "membership join",
-		        &m->join_timer);
+			&m->join_timer);
 	return membership_complain(reterr, -EIO,
-	        "corosync does not let us join the group \"%.*s\" (%s)", (int)m->group.length,
-	        m->group.value, cs_strerror(err));
+		"corosync does not let us join the group \"%.*s\" (%s)", (int)m->group.length,
+		m->group.value, cs_strerror(err));
 }
 
 static void join_timer_fn(void *ctx)
@@ -396,9 +396,9 @@ static void membership_free(struct membership *m)
 {
 	assert(m->depth == 0);
 	if (m->is_lost && m->corosync_pid > 0 && kill(m->corosync_pid, 0) == 0 &&
-	        m->burial_retries++ < BURIAL_RETRIES_MAX &&
-	        loop_timer_add(m->loop, BURIAL_RETRY_NS, burial_timer_fn, m, "membership close",
-	                &m->burial_timer) == 0)
+		m->burial_retries++ < BURIAL_RETRIES_MAX &&
+		loop_timer_add(m->loop, BURIAL_RETRY_NS, burial_timer_fn, m, "membership close",
+			&m->burial_timer) == 0)
 		return;
 	connections_close(m);
 	sender_free(m->sender);
@@ -460,6 +460,6 @@ void membership_allow_shutdown(struct membership *m)
 	cfg->is_open = false;
 	(void)cfg->finalize(cfg->handle);
 	if (loop_timer_add(m->loop, SHUTDOWN_GRACE_NS, shutdown_timer_fn, m, "corosync stop",
-	            &m->shutdown_timer) < 0)
+		    &m->shutdown_timer) < 0)
 		log_error("out of memory: if corosync does not stop, restart clusterd");
 }

@@ -72,7 +72,7 @@ struct membership_facts {
 /* Sees whether corosync answers. 0, or -errno with reterr (CORE_TEXT_SIZE bytes) saying what to do;
  * -EAGAIN: corosync is not (yet) running. */
 int membership_open(struct loop *loop, const struct membership_ops *ops, void *ctx,
-        struct membership **ret_membership, char *reterr);
+	struct membership **ret_membership, char *reterr);
 /* Connects to CPG, quorum, cmap and cfg, reads the facts; nothing is joined yet. In steps of some
  * milliseconds: to be called until it returns 0, each time in another turn of the loop. 1: there is
  * more to do; -errno as above, then only membership_close is left. */

@@ -37,16 +37,16 @@ static int connect_error(const char *service, cs_error_t err, char *reterr)
 	case CS_OK: return 0;
 	case CS_ERR_ACCESS:
 		return membership_complain(reterr, -EACCES,
-		        "corosync does not let us in (%s): run clusterd as root", service);
+			"corosync does not let us in (%s): run clusterd as root", service);
 	case CS_ERR_LIBRARY: /* nobody listens */
 	case CS_ERR_TRY_AGAIN:
 	case CS_ERR_NOT_EXIST:
 		return membership_complain(reterr, -EAGAIN,
-		        "corosync is not running (%s); start it: systemctl start corosync",
-		        service);
+			"corosync is not running (%s); start it: systemctl start corosync",
+			service);
 	default:
 		return membership_complain(reterr, -EIO, "corosync's %s service can't be used (%s)",
-		        service, cs_strerror(err));
+			service, cs_strerror(err));
 	}
 }
 
@@ -71,20 +71,20 @@ static int corosync_answers(char *reterr)
 		return connect_error("cpg", CS_ERR_TRY_AGAIN, reterr);
 	if (n != 1)
 		return membership_complain(reterr, -EAGAIN,
-		        "corosync does not answer; is it stopped or starved? See systemctl status "
-		        "corosync");
+			"corosync does not answer; is it stopped or starved? See systemctl status "
+			"corosync");
 	return 0;
 }
 
 static void connection_init(struct membership *m, int which,
-        cs_error_t (*dispatch)(uint64_t, cs_dispatch_flags_t), cs_error_t (*finalize)(uint64_t),
-        const char *label)
+	cs_error_t (*dispatch)(uint64_t, cs_dispatch_flags_t), cs_error_t (*finalize)(uint64_t),
+	const char *label)
 {
 	m->connections[which] = (struct connection){.membership = m,
-	        .fd = -1,
-	        .dispatch = dispatch,
-	        .finalize = finalize,
-	        .label = label};
+		.fd = -1,
+		.dispatch = dispatch,
+		.finalize = finalize,
+		.label = label};
 }
 
 static int connection_ready(struct membership *m, int which, cs_error_t err, int fd, char *reterr)
@@ -103,11 +103,11 @@ static int connections_watch(struct membership *m, char *reterr)
 	for (int i = 0; i < CONNECTIONS; i++) {
 		struct connection *connection = &m->connections[i];
 		int rc = loop_fd_add(m->loop, connection->fd, POLLIN, membership_on_ready,
-		        connection, connection->label);
+			connection, connection->label);
 
 		if (rc < 0)
 			return membership_complain(reterr, rc, "%s: can't be watched: %s",
-			        connection->label, strerror(-rc));
+				connection->label, strerror(-rc));
 	}
 	return 0;
 }
@@ -115,10 +115,10 @@ static int connections_watch(struct membership *m, char *reterr)
 static int open_cpg(struct membership *m, char *reterr)
 {
 	cpg_model_v1_data_t model = {.model = CPG_MODEL_V1,
-	        .cpg_deliver_fn = membership_on_deliver,
-	        .cpg_confchg_fn = membership_on_confchg,
-	        .cpg_totem_confchg_fn = membership_on_totem_confchg,
-	        .flags = CPG_MODEL_V1_DELIVER_INITIAL_TOTEM_CONF};
+		.cpg_deliver_fn = membership_on_deliver,
+		.cpg_confchg_fn = membership_on_confchg,
+		.cpg_totem_confchg_fn = membership_on_totem_confchg,
+		.flags = CPG_MODEL_V1_DELIVER_INITIAL_TOTEM_CONF};
 	struct connection *connection = &m->connections[CONNECTION_CPG];
 	struct ucred peer = {.pid = 0};
 	socklen_t len = sizeof(peer);
@@ -127,7 +127,7 @@ static int open_cpg(struct membership *m, char *reterr)
 	int fd = -1;
 
 	err = cpg_model_initialize(
-	        &connection->handle, CPG_MODEL_V1, (cpg_model_data_t *)&model, m);
+		&connection->handle, CPG_MODEL_V1, (cpg_model_data_t *)&model, m);
 	connection->is_open = err == CS_OK;
 	if (err == CS_OK)
 		err = cpg_fd_get(connection->handle, &fd);
@@ -138,30 +138,30 @@ static int open_cpg(struct membership *m, char *reterr)
 	/* Larger ones would be cut in pieces by libcpg, which waits for each: 1 MiB as of 3.1.7. */
 	if (err == CS_OK && atomic_max < MEMBERSHIP_MESSAGE_MAX + 1024)
 		return membership_complain(reterr, -EMSGSIZE,
-		        "corosync takes messages of %u bytes at most, %u are needed; use corosync "
-		        "3.1 "
-		        "or newer",
-		        atomic_max, MEMBERSHIP_MESSAGE_MAX + 1024);
+			"corosync takes messages of %u bytes at most, %u are needed; use corosync "
+			"3.1 "
+			"or newer",
+			atomic_max, MEMBERSHIP_MESSAGE_MAX + 1024);
 	return connection_ready(m, CONNECTION_CPG, err, fd, reterr);
 }
 
 static int open_quorum(struct membership *m, char *reterr)
 {
 	quorum_model_v1_data_t model = {
-	        .model = QUORUM_MODEL_V1, .quorum_notify_fn = membership_on_quorum};
+		.model = QUORUM_MODEL_V1, .quorum_notify_fn = membership_on_quorum};
 	struct connection *connection = &m->connections[CONNECTION_QUORUM];
 	uint32_t type = QUORUM_FREE;
 	cs_error_t err;
 	int fd = -1;
 
 	err = quorum_model_initialize(
-	        &connection->handle, QUORUM_MODEL_V1, (quorum_model_data_t *)&model, &type, m);
+		&connection->handle, QUORUM_MODEL_V1, (quorum_model_data_t *)&model, &type, m);
 	connection->is_open = err == CS_OK;
 	if (err == CS_OK && type == QUORUM_FREE)
 		return membership_complain(reterr, -EINVAL,
-		        "corosync has no quorum provider: without one both halves of a split "
-		        "cluster "
-		        "would go on; set 'quorum { provider: corosync_votequorum }'");
+			"corosync has no quorum provider: without one both halves of a split "
+			"cluster "
+			"would go on; set 'quorum { provider: corosync_votequorum }'");
 	if (err == CS_OK)
 		err = quorum_fd_get(connection->handle, &fd);
 	if (err == CS_OK)
@@ -211,7 +211,7 @@ int connections_open(struct membership *m, char *reterr)
 	connection_init(m, CONNECTION_QUORUM, quorum_dispatch, quorum_finalize, "corosync quorum");
 	connection_init(m, CONNECTION_CMAP, cmap_dispatch, cmap_finalize, "corosync cmap");
 	connection_init(
-	        m, CONNECTION_CFG, corosync_cfg_dispatch, corosync_cfg_finalize, "corosync cfg");
+		m, CONNECTION_CFG, corosync_cfg_dispatch, corosync_cfg_finalize, "corosync cfg");
 	return corosync_answers(reterr);
 }
 
@@ -220,7 +220,7 @@ int connections_open(struct membership *m, char *reterr)
 int connections_step(struct membership *m, char *reterr)
 {
 	static int (*const steps[])(struct membership * m, char *reterr) = {
-	        open_cmap, open_quorum, open_cfg, open_cpg};
+		open_cmap, open_quorum, open_cfg, open_cpg};
 	int rc = steps[m->n_steps](m, reterr);
 
 	if (rc < 0)

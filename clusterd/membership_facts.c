@@ -56,7 +56,7 @@ static bool get_text(cmap_handle_t cmap, const char *key, char *ret_text, size_t
 }
 
 static int read_node(
-        cmap_handle_t cmap, unsigned place, struct membership_node *ret_node, char *reterr)
+	cmap_handle_t cmap, unsigned place, struct membership_node *ret_node, char *reterr)
 {
 	char key[CMAP_KEYNAME_MAXLEN + 1];
 
@@ -67,11 +67,11 @@ static int read_node(
 	snprintf(key, sizeof(key), "nodelist.node.%u.name", place);
 	if (!get_text(cmap, key, ret_node->name, sizeof(ret_node->name)))
 		return membership_complain(reterr, -EINVAL,
-		        "corosync: node %u of the nodelist has no name (or a name of %d bytes or "
-		        "more): "
-		        "set 'name' for each node in corosync.conf and reload with "
-		        "corosync-cfgtool -R",
-		        ret_node->nodeid, CORE_NAME_SIZE);
+			"corosync: node %u of the nodelist has no name (or a name of %d bytes or "
+			"more): "
+			"set 'name' for each node in corosync.conf and reload with "
+			"corosync-cfgtool -R",
+			ret_node->nodeid, CORE_NAME_SIZE);
 	snprintf(key, sizeof(key), "nodelist.node.%u.ring0_addr", place);
 	if (!get_text(cmap, key, ret_node->address, sizeof(ret_node->address)))
 		ret_node->address[0] = '\0';
@@ -94,10 +94,10 @@ static int read_nodes(cmap_handle_t cmap, struct membership_facts *facts, char *
 			return rc;
 		if (place == CORE_MAX_NODES)
 			return membership_complain(reterr, -EINVAL,
-			        "corosync: the nodelist has more than %d nodes, the most that "
-			        "clusterd "
-			        "takes",
-			        CORE_MAX_NODES);
+				"corosync: the nodelist has more than %d nodes, the most that "
+				"clusterd "
+				"takes",
+				CORE_MAX_NODES);
 		facts->nodes[place] = node;
 		snprintf(key, sizeof(key), "nodelist.node.%u.quorum_votes", place);
 		facts->expected_votes += get_number(cmap, key, 1);
@@ -106,9 +106,9 @@ static int read_nodes(cmap_handle_t cmap, struct membership_facts *facts, char *
 	facts->n_nodes = place;
 	if (place == 0)
 		return membership_complain(reterr, -EINVAL,
-		        "corosync: there is no nodelist; write one with a name, a nodeid and an "
-		        "address "
-		        "for each node (clusterctl corosync-conf does)");
+			"corosync: there is no nodelist; write one with a name, a nodeid and an "
+			"address "
+			"for each node (clusterctl corosync-conf does)");
 	return 0;
 }
 
@@ -127,15 +127,15 @@ static const struct {
 	const char *key;
 	size_t offset;
 } timings[] = {
-        {TOTEM_RUNTIME "token", offsetof(struct membership_facts, token_ms)},
-        {TOTEM_RUNTIME "consensus", offsetof(struct membership_facts, consensus_ms)},
-        {TOTEM_RUNTIME "token_retransmits_before_loss_const",
-                offsetof(struct membership_facts, token_retransmits)},
-        {TOTEM_RUNTIME "hold", offsetof(struct membership_facts, hold_ms)},
-        {TOTEM_RUNTIME "interface.0.knet_ping_interval",
-                offsetof(struct membership_facts, knet_ping_interval_ms)},
-        {TOTEM_RUNTIME "interface.0.knet_ping_timeout",
-                offsetof(struct membership_facts, knet_ping_timeout_ms)},
+	{TOTEM_RUNTIME "token", offsetof(struct membership_facts, token_ms)},
+	{TOTEM_RUNTIME "consensus", offsetof(struct membership_facts, consensus_ms)},
+	{TOTEM_RUNTIME "token_retransmits_before_loss_const",
+		offsetof(struct membership_facts, token_retransmits)},
+	{TOTEM_RUNTIME "hold", offsetof(struct membership_facts, hold_ms)},
+	{TOTEM_RUNTIME "interface.0.knet_ping_interval",
+		offsetof(struct membership_facts, knet_ping_interval_ms)},
+	{TOTEM_RUNTIME "interface.0.knet_ping_timeout",
+		offsetof(struct membership_facts, knet_ping_timeout_ms)},
 };
 
 static void timing_set(struct membership_facts *facts, size_t i, uint32_t value)
@@ -151,17 +151,17 @@ int facts_read(cmap_handle_t cmap, struct membership_facts *ret_facts, char *ret
 
 	if (!get_text(cmap, "totem.cluster_name", facts.cluster_name, sizeof(facts.cluster_name)))
 		return membership_complain(reterr, -EINVAL,
-		        "corosync: totem.cluster_name is not set (or has %d bytes or more): set "
-		        "'cluster_name' in corosync.conf, the same as cluster.name of clusterd's "
-		        "config",
-		        CORE_NAME_SIZE);
+			"corosync: totem.cluster_name is not set (or has %d bytes or more): set "
+			"'cluster_name' in corosync.conf, the same as cluster.name of clusterd's "
+			"config",
+			CORE_NAME_SIZE);
 	rc = read_nodes(cmap, &facts, reterr);
 	if (rc < 0)
 		return rc;
 	place = get_number(cmap, "nodelist.local_node_pos", facts.n_nodes);
 	if (place >= facts.n_nodes)
 		return membership_complain(reterr, -EINVAL,
-		        "corosync: this node is not in the nodelist; add it to corosync.conf");
+			"corosync: this node is not in the nodelist; add it to corosync.conf");
 	facts.own_nodeid = facts.nodes[place].nodeid;
 	facts.two_node = get_number(cmap, "runtime.votequorum.two_node", 0) != 0;
 	facts.expected_votes = get_number(cmap, "quorum.expected_votes", facts.expected_votes);
@@ -173,8 +173,8 @@ int facts_read(cmap_handle_t cmap, struct membership_facts *ret_facts, char *ret
 }
 
 static void timing_changed(cmap_handle_t cmap, cmap_track_handle_t track, int32_t event,
-        const char *key, struct cmap_notify_value new_value, struct cmap_notify_value old_value,
-        void *user_data)
+	const char *key, struct cmap_notify_value new_value, struct cmap_notify_value old_value,
+	void *user_data)
 {
 	uint32_t value;
 
@@ -195,12 +195,12 @@ int facts_track(cmap_handle_t cmap, struct membership_facts *facts, char *reterr
 {
 	cmap_track_handle_t track;
 	cs_error_t err = cmap_track_add(cmap, TOTEM_RUNTIME,
-	        CMAP_TRACK_ADD | CMAP_TRACK_MODIFY | CMAP_TRACK_PREFIX, timing_changed, facts,
-	        &track);
+		CMAP_TRACK_ADD | CMAP_TRACK_MODIFY | CMAP_TRACK_PREFIX, timing_changed, facts,
+		&track);
 
 	if (err != CS_OK)
 		return membership_complain(reterr, -EIO,
-		        "corosync: its settings can't be followed (%s)", cs_strerror(err));
+			"corosync: its settings can't be followed (%s)", cs_strerror(err));
 	return 0;
 }
 

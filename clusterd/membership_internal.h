@@ -45,7 +45,7 @@ struct frame_reader {
 
 /* failed is called at most once, from the loop, when corosync refuses to take messages. */
 int sender_new(struct loop *loop, cpg_handle_t cpg, uint32_t own_nodeid,
-        void (*failed)(void *ctx, cs_error_t err), void *ctx, struct sender **ret_sender);
+	void (*failed)(void *ctx, cs_error_t err), void *ctx, struct sender **ret_sender);
 void sender_free(struct sender *sender);
 int sender_queue(struct sender *sender, const void *data, size_t len);
 /* Sends what may be sent now; never from within a call of the owner. */
@@ -58,7 +58,7 @@ void sender_leave(struct sender *sender); /* after the queue: a frame that retur
 bool sender_is_idle(const struct sender *sender);
 /* Looks at a delivered frame; confirms own ones. */
 enum frame_use sender_delivered(struct sender *sender, uint32_t nodeid, uint32_t pid,
-        const void *frame, size_t len, struct frame_reader *ret_reader);
+	const void *frame, size_t len, struct frame_reader *ret_reader);
 bool frame_next(struct frame_reader *reader, const void **ret_data, size_t *ret_len);
 
 /* membership_connect.c */
@@ -106,19 +106,19 @@ int connections_step(struct membership *membership, char *reterr); /* 1: more to
 void connections_close(struct membership *membership);
 /* Writes the text for people; returns rc. */
 int membership_complain(char *reterr, int rc, const char *fmt, ...)
-        __attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4)));
 
 /* membership.c: what corosync calls */
 
 void membership_on_ready(void *ctx, int fd, int revents);
 void membership_on_confchg(cpg_handle_t handle, const struct cpg_name *group,
-        const struct cpg_address *members, size_t n_members, const struct cpg_address *left,
-        size_t n_left, const struct cpg_address *joined, size_t n_joined);
+	const struct cpg_address *members, size_t n_members, const struct cpg_address *left,
+	size_t n_left, const struct cpg_address *joined, size_t n_joined);
 void membership_on_totem_confchg(
-        cpg_handle_t handle, struct cpg_ring_id ring, uint32_t n_nodes, const uint32_t *nodes);
+	cpg_handle_t handle, struct cpg_ring_id ring, uint32_t n_nodes, const uint32_t *nodes);
 void membership_on_deliver(cpg_handle_t handle, const struct cpg_name *group, uint32_t nodeid,
-        uint32_t pid, void *data, size_t len);
+	uint32_t pid, void *data, size_t len);
 void membership_on_quorum(quorum_handle_t handle, uint32_t quorate, struct quorum_ring_id ring,
-        uint32_t n_members, const uint32_t *members);
+	uint32_t n_members, const uint32_t *members);
 
 #endif

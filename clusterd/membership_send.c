@@ -75,14 +75,14 @@ struct sender {
 static void flush_arm(struct sender *sender, int64_t delay_ns);
 
 int sender_new(struct loop *loop, cpg_handle_t cpg, uint32_t own_nodeid,
-        void (*failed)(void *ctx, cs_error_t err), void *ctx, struct sender **ret_sender)
+	void (*failed)(void *ctx, cs_error_t err), void *ctx, struct sender **ret_sender)
 {
 	struct sender *sender = calloc(1, sizeof(*sender));
 
 	if (!sender)
 		return -ENOMEM;
 	if (getrandom(&sender->incarnation, sizeof(sender->incarnation), GRND_NONBLOCK) !=
-	        (ssize_t)sizeof(sender->incarnation))
+		(ssize_t)sizeof(sender->incarnation))
 		sender->incarnation = (uint64_t)clock_boottime_ns();
 	sender->loop = loop;
 	sender->cpg = cpg;
@@ -170,18 +170,18 @@ static void flush_arm(struct sender *sender, int64_t delay_ns)
 	if (sender->flush_timer || sender->stopped)
 		return;
 	if (loop_timer_add(sender->loop, delay_ns, flush_timer_fn, sender, "membership send",
-	            &sender->flush_timer) < 0)
+		    &sender->flush_timer) < 0)
 		abort();
 }
 
 static cs_error_t frame_send(struct sender *sender, enum frame_kind kind)
 {
 	struct frame_header header = {.magic = htole32(FRAME_MAGIC),
-	        .version = htole16(FRAME_VERSION_NUMBER),
-	        .kind = htole16((uint16_t)kind),
-	        .incarnation = htole64(sender->incarnation),
-	        .seq = htole64(sender->next_seq),
-	        .pid = htole32(sender->own_pid)};
+		.version = htole16(FRAME_VERSION_NUMBER),
+		.kind = htole16((uint16_t)kind),
+		.incarnation = htole64(sender->incarnation),
+		.seq = htole64(sender->next_seq),
+		.pid = htole32(sender->own_pid)};
 	uint32_t lengths[MEMBERSHIP_UNCONFIRMED_MAX];
 	struct iovec iov[2 + MEMBERSHIP_UNCONFIRMED_MAX];
 	const struct queued *entry = kind == KIND_MESSAGES ? sender->next : NULL;
@@ -271,7 +271,7 @@ void sender_leave(struct sender *sender)
 }
 
 static enum frame_use own_delivered(
-        struct sender *sender, enum frame_kind kind, uint64_t seq, uint32_t count)
+	struct sender *sender, enum frame_kind kind, uint64_t seq, uint32_t count)
 {
 	if (seq != sender->unconfirmed_seq || count > sender->n_sent)
 		return FRAME_GAP;
@@ -299,7 +299,7 @@ static bool frame_is_whole(const struct frame_reader *reader, size_t len)
 }
 
 enum frame_use sender_delivered(struct sender *sender, uint32_t nodeid, uint32_t pid,
-        const void *frame, size_t len, struct frame_reader *ret_reader)
+	const void *frame, size_t len, struct frame_reader *ret_reader)
 {
 	struct frame_header header;
 	struct frame_reader reader;
@@ -316,8 +316,8 @@ enum frame_use sender_delivered(struct sender *sender, uint32_t nodeid, uint32_t
 	kind = (enum frame_kind)le16toh(header.kind);
 	reader.left = le32toh(header.count);
 	if (kind < KIND_MESSAGES || kind > KIND_LEAVE || le32toh(header.pid) != pid ||
-	        reader.left > MEMBERSHIP_UNCONFIRMED_MAX ||
-	        (kind == KIND_MESSAGES) != (reader.left > 0))
+		reader.left > MEMBERSHIP_UNCONFIRMED_MAX ||
+		(kind == KIND_MESSAGES) != (reader.left > 0))
 		return FRAME_FOREIGN;
 	head_len = sizeof(header) + reader.left * sizeof(uint32_t);
 	if (len < head_len)

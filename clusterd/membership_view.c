@@ -39,7 +39,7 @@ static bool is_listed(const struct cpg_address *list, size_t n, uint32_t nodeid,
 }
 
 static const struct tracker_member *member_find(
-        const struct tracker *tracker, uint32_t nodeid, uint32_t pid)
+	const struct tracker *tracker, uint32_t nodeid, uint32_t pid)
 {
 	for (uint32_t i = 0; i < tracker->n_members; i++) {
 		const struct tracker_member *member = &tracker->members[i];
@@ -69,7 +69,7 @@ static void member_add(struct tracker *tracker, uint32_t nodeid, uint32_t pid, b
 	if (tracker->n_members == CPG_MEMBERS_MAX)
 		return;
 	tracker->members[tracker->n_members++] =
-	        (struct tracker_member){.nodeid = nodeid, .pid = pid, .joined = joined};
+		(struct tracker_member){.nodeid = nodeid, .pid = pid, .joined = joined};
 }
 
 /* What corosync lists is true, whatever its left and join lists made us believe. */
@@ -100,8 +100,8 @@ static void own_join(struct tracker *tracker, const struct cpg_address *members,
 }
 
 bool tracker_confchg(struct tracker *tracker, const struct cpg_address *members, size_t n_members,
-        const struct cpg_address *left, size_t n_left, const struct cpg_address *joined,
-        size_t n_joined)
+	const struct cpg_address *left, size_t n_left, const struct cpg_address *joined,
+	size_t n_joined)
 {
 	for (size_t i = 0; i < n_left; i++) {
 		member_remove(tracker, left[i].nodeid, left[i].pid);
@@ -130,7 +130,7 @@ static int compare_nodeid(const void *a, const void *b)
 }
 
 bool tracker_ring(
-        struct tracker *tracker, struct ring_id ring, const uint32_t *nodes, uint32_t n_nodes)
+	struct tracker *tracker, struct ring_id ring, const uint32_t *nodes, uint32_t n_nodes)
 {
 	assert(n_nodes <= CORE_MAX_NODES);
 	tracker->ring = ring;
@@ -191,7 +191,7 @@ void tracker_view(struct tracker *tracker, struct membership_view *ret_view)
 				continue;
 		}
 		ret_view->members[n_told] = (struct membership_member){
-		        .nodeid = member->nodeid, .fresh = is_fresh(tracker, member)};
+			.nodeid = member->nodeid, .fresh = is_fresh(tracker, member)};
 		member->joined = false;
 		told[n_told++] = *member;
 	}

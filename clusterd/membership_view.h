@@ -35,10 +35,10 @@ struct tracker {
 void tracker_init(struct tracker *tracker, uint32_t own_nodeid, uint32_t own_pid);
 /* Both: true when a view is to be told now. */
 bool tracker_confchg(struct tracker *tracker, const struct cpg_address *members, size_t n_members,
-        const struct cpg_address *left, size_t n_left, const struct cpg_address *joined,
-        size_t n_joined);
+	const struct cpg_address *left, size_t n_left, const struct cpg_address *joined,
+	size_t n_joined);
 bool tracker_ring(
-        struct tracker *tracker, struct ring_id ring, const uint32_t *nodes, uint32_t n_nodes);
+	struct tracker *tracker, struct ring_id ring, const uint32_t *nodes, uint32_t n_nodes);
 /* The view to tell; it counts as told. */
 void tracker_view(struct tracker *tracker, struct membership_view *ret_view);
 /* Does that process speak for a member of the view told last? */

@@ -50,7 +50,7 @@ void notify_reloading(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%lld",
-	        (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+		(long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
 	send_state(text);
 }
 

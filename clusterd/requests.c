@@ -77,7 +77,7 @@ static void on_timeout(void *ctx)
 	struct pending *pending = ctx;
 
 	control_reply_error(pending->requests->daemon->control, pending->id, "timeout",
-	        "not done in the time given; it goes on, see clusterctl status");
+		"not done in the time given; it goes on, see clusterctl status");
 	pending_abandon(pending);
 }
 
@@ -104,7 +104,7 @@ static bool pending_add(struct requests *requests, uint64_t id, bool wait, int64
 	*pending = (struct pending){.requests = requests, .id = id, .wait = wait};
 	pending->begun_ns = clock_boottime_ns();
 	if (loop_timer_add(requests->daemon->loop, timeout_ms * 1000000, on_timeout, pending,
-	            "request timeout", &pending->timer) < 0)
+		    "request timeout", &pending->timer) < 0)
 		return false;
 	pending->is_used = true;
 	return true;
@@ -116,7 +116,7 @@ static void answer(struct daemon *daemon, uint64_t id, json_t *reply)
 		control_reply(daemon->control, id, reply);
 	else
 		control_reply_error(daemon->control, id, "internal",
-		        "clusterd has no memory left for the answer");
+			"clusterd has no memory left for the answer");
 }
 
 static void invalid(struct daemon *daemon, uint64_t id, const char *text)
@@ -132,24 +132,24 @@ static void order(struct daemon *daemon, uint64_t id, enum core_verb verb, const
 	const json_t *timeout = json_object_get(request, "timeout_ms");
 	struct core_event event = {.type = CORE_EV_ADMIN};
 	json_int_t timeout_ms =
-	        json_is_integer(timeout) ? json_integer_value(timeout) : WAIT_DEFAULT_MS;
+		json_is_integer(timeout) ? json_integer_value(timeout) : WAIT_DEFAULT_MS;
 
 	if (!json_is_string(name) || (to && !json_is_null(to) && !json_is_string(to)) ||
-	        (wait && !json_is_boolean(wait)) || (timeout && !json_is_integer(timeout)) ||
-	        timeout_ms < 1 || timeout_ms > WAIT_MAX_MS) {
+		(wait && !json_is_boolean(wait)) || (timeout && !json_is_integer(timeout)) ||
+		timeout_ms < 1 || timeout_ms > WAIT_MAX_MS) {
 		invalid(daemon, id,
-		        "\"name\" and \"to\" must be strings, \"wait\" true or false, "
-		        "\"timeout_ms\" "
-		        "1 to 3600000");
+			"\"name\" and \"to\" must be strings, \"wait\" true or false, "
+			"\"timeout_ms\" "
+			"1 to 3600000");
 		return;
 	}
 	if (!daemon->core) {
 		control_reply_error(daemon->control, id, "no-quorum",
-		        "clusterd has not reached corosync yet: systemctl status corosync");
+			"clusterd has not reached corosync yet: systemctl status corosync");
 		return;
 	}
 	if (!pending_add(daemon->requests, id, json_is_true(wait),
-	            json_is_true(wait) ? timeout_ms : ORDER_MS)) {
+		    json_is_true(wait) ? timeout_ms : ORDER_MS)) {
 		control_reply_error(daemon->control, id, "internal", "too many requests at once");
 		return;
 	}
@@ -185,7 +185,7 @@ void requests_handle(void *ctx, uint64_t request_id, const json_t *request)
 			answer(daemon, request_id, facts_json(daemon));
 		else
 			control_reply_error(daemon->control, request_id, "refused",
-			        "clusterd is not connected to corosync: systemctl status corosync");
+				"clusterd is not connected to corosync: systemctl status corosync");
 	} else if (strcmp(verb, "history") == 0) {
 		history(daemon, request_id, request);
 	} else if (strcmp(verb, "failover") == 0) {
@@ -196,9 +196,9 @@ void requests_handle(void *ctx, uint64_t request_id, const json_t *request)
 		order(daemon, request_id, CORE_OFFLINE, request);
 	} else {
 		snprintf(text, sizeof(text),
-		        "unknown verb \"%.64s\"; clusterctl and clusterd may be "
-		        "of different versions",
-		        verb);
+			"unknown verb \"%.64s\"; clusterctl and clusterd may be "
+			"of different versions",
+			verb);
 		invalid(daemon, request_id, text);
 	}
 }
@@ -228,14 +228,14 @@ void requests_answer(struct daemon *daemon, const struct core_effect *effect)
 	took_ms = (double)(clock_boottime_ns() - pending->begun_ns) / 1e6;
 	if (effect->reply.code != CORE_REPLY_OK) {
 		control_reply_error(daemon->control, pending->id, code_of(effect->reply.code),
-		        effect->reply.text);
+			effect->reply.text);
 	} else {
 		answer(daemon, pending->id,
-		        json_pack("{s:b, s:s, s:s?, s:s, s:o}", "ok", 1, "group",
-		                config->groups[effect->reply.group].name, "owner",
-		                owner == CORE_NO_NODE ? NULL : config->nodes[owner].name, "state",
-		                group_state_name(effect->reply.state), "took_ms",
-		                pending->wait ? json_real(took_ms) : json_null()));
+			json_pack("{s:b, s:s, s:s?, s:s, s:o}", "ok", 1, "group",
+				config->groups[effect->reply.group].name, "owner",
+				owner == CORE_NO_NODE ? NULL : config->nodes[owner].name, "state",
+				group_state_name(effect->reply.state), "took_ms",
+				pending->wait ? json_real(took_ms) : json_null()));
 	}
 	pending_drop(pending);
 }

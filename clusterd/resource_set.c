@@ -67,7 +67,7 @@ static void on_turn(void *ctx);
 static void turn_arm(struct resource_set *set)
 {
 	if (!set->turn_timer &&
-	        loop_timer_add(set->host.loop, 0, on_turn, set, "operations", &set->turn_timer) < 0)
+		loop_timer_add(set->host.loop, 0, on_turn, set, "operations", &set->turn_timer) < 0)
 		daemon_fail(set->daemon, 1);
 }
 
@@ -163,7 +163,7 @@ static void probe_done(struct resource_set *set, struct resource *res, int rc, c
 {
 	if (rc < 0)
 		log_warning("resource %s: not known whether it runs here, so taken as running: %s",
-		        res->conf->name, text && text[0] ? text : strerror(-rc));
+			res->conf->name, text && text[0] ? text : strerror(-rc));
 	set->groups[res->group].found[res->index] = rc != PROBE_STOPPED;
 	if (--set->n_probes == 0)
 		set->probed(set->daemon);
@@ -198,12 +198,12 @@ static void on_done(void *ctx, struct resource *res, uint64_t op, int rc, const 
 		text = strerror(-rc);
 	if (rc < 0 && !set->daemon->core) /* nobody else will say it */
 		log_error("resource %s: what was found running could not be stopped: %s",
-		        res->conf->name, text);
+			res->conf->name, text);
 	daemon_queue(set->daemon, &event, text);
 }
 
 static void queue_verdict(struct resource_set *set, struct resource *res, enum core_event_type type,
-        bool unfit, const char *text)
+	bool unfit, const char *text)
 {
 	struct core_event event = {.type = type};
 
@@ -230,7 +230,7 @@ static void on_note(void *ctx, struct resource *res, const char *text)
 }
 
 static int slots_init(struct resource_set *set, struct slots *slots, uint32_t group,
-        const struct config_group *conf, uint32_t n)
+	const struct config_group *conf, uint32_t n)
 {
 	slots->n = n;
 	slots->slots = calloc(n ? n : 1, sizeof(*slots->slots));
@@ -278,13 +278,13 @@ int resource_set_new(struct daemon *daemon, struct resource_set **ret_set)
 	set->daemon = daemon;
 	set->waiting_end = &set->waiting;
 	set->host = (struct resource_host){
-	        .loop = daemon->loop,
-	        .runner = daemon->runner,
-	        .ctx = set,
-	        .done = on_done,
-	        .failed = on_failed,
-	        .fit = on_fit,
-	        .note = on_note,
+		.loop = daemon->loop,
+		.runner = daemon->runner,
+		.ctx = set,
+		.done = on_done,
+		.failed = on_failed,
+		.fit = on_fit,
+		.note = on_note,
 	};
 	rc = vip_engine_new(daemon->loop, &set->host.vips);
 	if (rc < 0)
@@ -294,7 +294,7 @@ int resource_set_new(struct daemon *daemon, struct resource_set **ret_set)
 	rc = set->groups ? 0 : -ENOMEM;
 	for (uint32_t i = 0; rc == 0 && i < set->n_groups; i++)
 		rc = slots_init(set, &set->groups[i], i, &config->groups[i],
-		        config->core.groups[i].n_resources);
+			config->core.groups[i].n_resources);
 	if (rc < 0)
 		goto fail;
 	*ret_set = set;
@@ -370,14 +370,14 @@ uint32_t resource_set_same_group(const struct config *in, const struct config *o
 
 	for (uint32_t j = 0; j < in->core.n_groups; j++) {
 		if (in->core.groups[j].digest == group->digest &&
-		        strcmp(in->core.groups[j].name, group->name) == 0)
+			strcmp(in->core.groups[j].name, group->name) == 0)
 			return j;
 	}
 	return UINT32_MAX;
 }
 
 int resource_set_switch(
-        struct resource_set *set, const struct config *from, const struct config *to)
+	struct resource_set *set, const struct config *from, const struct config *to)
 {
 	uint32_t n = to->core.n_groups;
 	struct slots *groups = calloc(n ? n : 1, sizeof(*groups));
@@ -405,7 +405,7 @@ int resource_set_switch(
 	for (uint32_t i = 0; rc == 0 && i < n; i++) {
 		if (!groups[i].slots)
 			rc = slots_init(
-			        set, &groups[i], i, &to->groups[i], to->core.groups[i].n_resources);
+				set, &groups[i], i, &to->groups[i], to->core.groups[i].n_resources);
 	}
 	return rc;
 }

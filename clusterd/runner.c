@@ -70,7 +70,7 @@ static void child_ended(void *ctx, int fd, int revents);
 static bool env_is_private(const char *var)
 {
 	static const char *const names[] = {"NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=",
-	        "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES="};
+		"LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES="};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (strncmp(var, names[i], strlen(names[i])) == 0)
@@ -302,8 +302,8 @@ static void child_retry_reap(struct runner_child *child)
 	struct loop *loop = child->runner->loop;
 
 	if (!child->reap_timer &&
-	        loop_timer_add(loop, REAP_RETRY_MS * (int64_t)NS_PER_MS, child_reap_later, child,
-	                "runner reap", &child->reap_timer) < 0) {
+		loop_timer_add(loop, REAP_RETRY_MS * (int64_t)NS_PER_MS, child_reap_later, child,
+			"runner reap", &child->reap_timer) < 0) {
 		log_error("runner: out of memory to wait for process %d", (int)child->pid);
 		return;
 	}
@@ -320,7 +320,7 @@ static void child_ended(void *ctx, int fd, int revents)
 	(void)fd;
 	(void)revents;
 	if (waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
-	        info.si_pid == 0) {
+		info.si_pid == 0) {
 		child_retry_reap(child);
 		return;
 	}
@@ -351,7 +351,7 @@ static void child_next_phase(void *ctx);
 static void child_arm(struct runner_child *child, int64_t delay_ms)
 {
 	if (loop_timer_add(child->runner->loop, delay_ms * NS_PER_MS, child_next_phase, child,
-	            "runner deadline", &child->timer) == 0)
+		    "runner deadline", &child->timer) == 0)
 		return;
 	/* No memory for a gentle end. */
 	kill(-child->pid, SIGKILL);
@@ -445,7 +445,7 @@ static int spawn(struct runner *runner, const char *const *argv, int out, pid_t 
 {
 	const struct sched_param ordinary = {.sched_priority = 0};
 	const short flags = POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-	                    POSIX_SPAWN_SETSCHEDULER;
+			    POSIX_SPAWN_SETSCHEDULER;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	bool is_raised;
@@ -467,10 +467,10 @@ static int spawn(struct runner *runner, const char *const *argv, int out, pid_t 
 	rc = spawn_actions(&actions, out);
 	if (rc == 0)
 		rc = posix_spawn(
-		        ret_pid, argv[0], &actions, &attr, (char *const *)argv, runner->env);
+			ret_pid, argv[0], &actions, &attr, (char *const *)argv, runner->env);
 	if (rc == 0 && is_raised && sched_setscheduler(*ret_pid, SCHED_OTHER, &ordinary) < 0)
 		log_warning("runner: process %d stays in real time: %s", (int)*ret_pid,
-		        strerror(errno));
+			strerror(errno));
 	posix_spawnattr_destroy(&attr);
 out_actions:
 	posix_spawn_file_actions_destroy(&actions);
@@ -491,12 +491,12 @@ static int child_watch(struct runner_child *child, int timeout_ms)
 		rc = loop_fd_add(loop, child->out, POLLIN, child_output, child, "runner output");
 	if (rc == 0)
 		rc = loop_timer_add(loop, timeout_ms * (int64_t)NS_PER_MS, child_next_phase, child,
-		        "runner deadline", &child->timer);
+			"runner deadline", &child->timer);
 	return rc;
 }
 
 int runner_start(struct runner *runner, const char *const *argv, int timeout_ms, runner_fn fn,
-        void *ctx, struct runner_child **ret_child)
+	void *ctx, struct runner_child **ret_child)
 {
 	struct runner_child *child;
 	int fds[2], rc;
@@ -514,11 +514,11 @@ int runner_start(struct runner *runner, const char *const *argv, int timeout_ms,
 		return rc;
 	}
 	*child = (struct runner_child){.runner = runner,
-	        .pidfd = -1,
-	        .out = fds[0],
-	        .fn = fn,
-	        .ctx = ctx,
-	        .started_ns = clock_boottime_ns()};
+		.pidfd = -1,
+		.out = fds[0],
+		.fn = fn,
+		.ctx = ctx,
+		.started_ns = clock_boottime_ns()};
 	/* Our end only: the child's writes block as everybody's do. */
 	rc = fcntl(fds[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 	if (rc == 0)

@@ -45,7 +45,7 @@ void runner_free(struct runner *runner);
  * can't be executed; -EAGAIN: too many children; -EINVAL: argv[0] or timeout_ms). *ret_child is
  * valid until fn is called, which must forget it; ret_child may be NULL. */
 int runner_start(struct runner *runner, const char *const *argv, int timeout_ms, runner_fn fn,
-        void *ctx, struct runner_child **ret_child);
+	void *ctx, struct runner_child **ret_child);
 /* fn follows, with RUNNER_CANCELED, even if the child has just ended by itself. */
 void runner_cancel(struct runner_child *child);
 /* The caller is going away: kill it, never call fn. */

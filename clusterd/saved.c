@@ -31,8 +31,8 @@ void saved_load(const struct daemon *daemon, uint64_t *ret_version, bool *ret_of
 	if (!text) {
 		if (errno != ENOENT)
 			log_warning("%s/%s can't be read: %s; groups that were set offline may "
-			            "start",
-			        daemon->state_dir, SAVED_FILE, strerror(errno));
+				    "start",
+				daemon->state_dir, SAVED_FILE, strerror(errno));
 		return;
 	}
 	saved = json_loads(text, 0, &error);
@@ -40,14 +40,14 @@ void saved_load(const struct daemon *daemon, uint64_t *ret_version, bool *ret_of
 	version = json_object_get(saved, "version");
 	offline = json_object_get(saved, "offline");
 	if (!json_is_integer(version) || !json_is_array(offline) ||
-	        json_integer_value(version) < 0) {
+		json_integer_value(version) < 0) {
 		log_warning("%s/%s is damaged and was ignored: groups that were set offline may "
-		            "start; it is written anew at the next order",
-		        daemon->state_dir, SAVED_FILE);
+			    "start; it is written anew at the next order",
+			daemon->state_dir, SAVED_FILE);
 	} else {
 		*ret_version = (uint64_t)json_integer_value(version);
 		json_array_foreach(offline, i, name)
-		        mark_offline(&daemon->config->core, json_string_value(name), ret_offline);
+			mark_offline(&daemon->config->core, json_string_value(name), ret_offline);
 	}
 	json_decref(saved);
 }

@@ -126,14 +126,14 @@ static void *write_jobs(void *arg)
 
 	while ((job = take_job(statefile))) {
 		int rc = job->is_append ? do_append(statefile->dir_fd, job->name, job->text)
-		                        : do_replace(statefile->dir_fd, job->name, job->text);
+					: do_replace(statefile->dir_fd, job->name, job->text);
 
 		if (rc < 0 && !statefile->has_complained)
 			log_error(
-			        "state folder: %s cannot be written: %s; the cluster goes on, but "
-			        "forgets orders and history at a restart of all nodes; free some "
-			        "space or make it writable",
-			        job->name, strerror(-rc));
+				"state folder: %s cannot be written: %s; the cluster goes on, but "
+				"forgets orders and history at a restart of all nodes; free some "
+				"space or make it writable",
+				job->name, strerror(-rc));
 		statefile->has_complained = rc < 0;
 		free(job);
 	}
@@ -171,8 +171,8 @@ int statefile_new(const char *dir, struct statefile **ret_statefile)
 	statefile->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (statefile->dir_fd < 0)
 		log_warning("state folder %s cannot be opened: %s; orders and history are not "
-		            "kept; make it and restart clusterd",
-		        dir, strerror(errno));
+			    "kept; make it and restart clusterd",
+			dir, strerror(errno));
 	statefile->last = &statefile->first;
 	locks_init(statefile);
 	pthread_attr_init(&attr);

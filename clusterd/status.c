@@ -56,9 +56,9 @@ static json_t *nodes_json(const struct daemon *daemon, bool is_member)
 		const char *state = rec ? node_state_name(rec->state) : "unknown";
 
 		json_array_append_new(
-		        nodes, json_pack("{s:s, s:i, s:s, s:o}", "name", config->nodes[i].name,
-		                       "nodeid", (int)config->nodes[i].nodeid, "state", state,
-		                       "note", json_text(rec ? rec->difference : "")));
+			nodes, json_pack("{s:s, s:i, s:s, s:o}", "name", config->nodes[i].name,
+				       "nodeid", (int)config->nodes[i].nodeid, "state", state,
+				       "note", json_text(rec ? rec->difference : "")));
 	}
 	return nodes;
 }
@@ -75,7 +75,7 @@ static json_t *what_json(const struct config_resource *conf)
 			interface = conf->params[i].str;
 	}
 	snprintf(text, sizeof(text), "%s%s%s", first ? first : "", interface ? " on " : "",
-	        interface ? interface : "");
+		interface ? interface : "");
 	return json_text(text);
 }
 
@@ -83,12 +83,12 @@ static json_t *what_json(const struct config_resource *conf)
 static const char *resource_state(const struct daemon *daemon, uint32_t group, uint32_t resource)
 {
 	static const char *const local[] = {
-	        [LOCAL_RES_STOPPED] = "offline",
-	        [LOCAL_RES_STARTING] = "starting",
-	        [LOCAL_RES_RUNNING] = "online",
-	        [LOCAL_RES_STOPPING] = "stopping",
-	        [LOCAL_RES_FAILED] = "failed",
-	        [LOCAL_RES_UNKNOWN] = "unknown",
+		[LOCAL_RES_STOPPED] = "offline",
+		[LOCAL_RES_STARTING] = "starting",
+		[LOCAL_RES_RUNNING] = "online",
+		[LOCAL_RES_STOPPING] = "stopping",
+		[LOCAL_RES_FAILED] = "failed",
+		[LOCAL_RES_UNKNOWN] = "unknown",
 	};
 	const struct group_rec *rec = &core_state(daemon->core)->groups[group];
 
@@ -112,9 +112,9 @@ static json_t *resources_json(const struct daemon *daemon, uint32_t group)
 		const struct config_resource *res = &conf->resources[i];
 
 		json_array_append_new(resources,
-		        json_pack("{s:s, s:s, s:s, s:o}", "name", res->name, "type",
-		                res->type->name, "state", resource_state(daemon, group, i), "what",
-		                what_json(res)));
+			json_pack("{s:s, s:s, s:s, s:o}", "name", res->name, "type",
+				res->type->name, "state", resource_state(daemon, group, i), "what",
+				what_json(res)));
 	}
 	return resources;
 }
@@ -129,7 +129,7 @@ static json_t *preferred_json(const struct core_config *config, const struct cor
 }
 
 static json_t *group_json(
-        const struct daemon *daemon, uint32_t i, const struct policy_choice *choice)
+	const struct daemon *daemon, uint32_t i, const struct policy_choice *choice)
 {
 	const struct core_config *config = &daemon->config->core;
 	const struct core_group *group = &config->groups[i];
@@ -138,18 +138,18 @@ static json_t *group_json(
 	bool is_member = core_phase(daemon->core) == CORE_MEMBER;
 
 	return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:b, s:o, s:s, s:o, s:o, s:o, s:o}",
-	        "name", group->name, "state", is_member ? group_state_name(rec->state) : "unknown",
-	        "enabled", rec->enabled, "owner",
-	        is_member ? name_of(config, rec->owner) : json_null(), "target",
-	        is_member ? name_of(config, choice->node) : json_null(), "preferred_owners",
-	        preferred_json(config, group), "failback", group->failback, "may_run_on",
-	        names_of(config, rec->may_run_on), "why",
-	        is_member ? policy_reason_text(choice->reason)
-	                  : "this node does not know the cluster's state",
-	        "since_ms", changed_ms ? json_integer(changed_ms) : json_null(), "problem",
-	        json_text(rec->problem ? rec->problem : ""), "failed_on",
-	        names_of(config, rec->failed_on | rec->unfit_on), "resources",
-	        resources_json(daemon, i));
+		"name", group->name, "state", is_member ? group_state_name(rec->state) : "unknown",
+		"enabled", rec->enabled, "owner",
+		is_member ? name_of(config, rec->owner) : json_null(), "target",
+		is_member ? name_of(config, choice->node) : json_null(), "preferred_owners",
+		preferred_json(config, group), "failback", group->failback, "may_run_on",
+		names_of(config, rec->may_run_on), "why",
+		is_member ? policy_reason_text(choice->reason)
+			  : "this node does not know the cluster's state",
+		"since_ms", changed_ms ? json_integer(changed_ms) : json_null(), "problem",
+		json_text(rec->problem ? rec->problem : ""), "failed_on",
+		names_of(config, rec->failed_on | rec->unfit_on), "resources",
+		resources_json(daemon, i));
 }
 
 static json_t *groups_json(const struct daemon *daemon)
@@ -177,23 +177,23 @@ json_t *status_json(const struct daemon *daemon)
 
 	if (core && daemon->membership)
 		snprintf(ring_text, sizeof(ring_text), "%u.%llx", ring.nodeid,
-		        (unsigned long long)ring.seq);
+			(unsigned long long)ring.seq);
 	return json_pack("{s:b, s:s, s:s, s:s, s:s, s:o, s:b, s:s, s:o, s:o, s:I, s:f, "
-	                 "s:{s:f, s:s, s:I}, s:i, s:o, s:o}",
-	        "ok", 1, "cluster", daemon->config->core.cluster_name, "node",
-	        core ? daemon->config->core.nodes[core_own_node(core)].name : "", "version",
-	        PACKAGE_VERSION, "phase", daemon->is_stopping ? "leaving" : core_phase_name(phase),
-	        "difference", json_text(core && phase == CORE_DIFFERS ? core_difference(core) : ""),
-	        "quorate", core && core_is_quorate(core), "ring", ring_text, "config_digest",
-	        hex(daemon->config->core.digest), "state_digest",
-	        core ? hex(state_digest(core_state(core))) : json_string(""), "state_version",
-	        (json_int_t)(core ? core_state(core)->version : 0), "uptime_s",
-	        (double)(clock_boottime_ns() - daemon->started_ns) / 1e9, "loop", "longest_ms",
-	        (double)stats->longest_ns / 1e6, "longest_in",
-	        stats->longest_label ? stats->longest_label : "", "over_budget",
-	        (json_int_t)stats->over_budget, "rss_kib", rss_kib(), "nodes",
-	        nodes_json(daemon, phase == CORE_MEMBER), "groups",
-	        core ? groups_json(daemon) : json_array());
+			 "s:{s:f, s:s, s:I}, s:i, s:o, s:o}",
+		"ok", 1, "cluster", daemon->config->core.cluster_name, "node",
+		core ? daemon->config->core.nodes[core_own_node(core)].name : "", "version",
+		PACKAGE_VERSION, "phase", daemon->is_stopping ? "leaving" : core_phase_name(phase),
+		"difference", json_text(core && phase == CORE_DIFFERS ? core_difference(core) : ""),
+		"quorate", core && core_is_quorate(core), "ring", ring_text, "config_digest",
+		hex(daemon->config->core.digest), "state_digest",
+		core ? hex(state_digest(core_state(core))) : json_string(""), "state_version",
+		(json_int_t)(core ? core_state(core)->version : 0), "uptime_s",
+		(double)(clock_boottime_ns() - daemon->started_ns) / 1e9, "loop", "longest_ms",
+		(double)stats->longest_ns / 1e6, "longest_in",
+		stats->longest_label ? stats->longest_label : "", "over_budget",
+		(json_int_t)stats->over_budget, "rss_kib", rss_kib(), "nodes",
+		nodes_json(daemon, phase == CORE_MEMBER), "groups",
+		core ? groups_json(daemon) : json_array());
 }
 
 json_t *facts_json(const struct daemon *daemon)
@@ -201,11 +201,11 @@ json_t *facts_json(const struct daemon *daemon)
 	const struct membership_facts *facts = membership_facts(daemon->membership);
 
 	return json_pack("{s:b, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:i, s:i}", "ok", 1,
-	        "cluster", facts->cluster_name, "token_ms", (int)facts->token_ms, "consensus_ms",
-	        (int)facts->consensus_ms, "token_retransmits", (int)facts->token_retransmits,
-	        "hold_ms", (int)facts->hold_ms, "knet_ping_interval_ms",
-	        (int)facts->knet_ping_interval_ms, "knet_ping_timeout_ms",
-	        (int)facts->knet_ping_timeout_ms, "two_node", facts->two_node, "encrypted",
-	        facts->secauth, "expected_votes", (int)facts->expected_votes, "n_nodes",
-	        (int)facts->n_nodes);
+		"cluster", facts->cluster_name, "token_ms", (int)facts->token_ms, "consensus_ms",
+		(int)facts->consensus_ms, "token_retransmits", (int)facts->token_retransmits,
+		"hold_ms", (int)facts->hold_ms, "knet_ping_interval_ms",
+		(int)facts->knet_ping_interval_ms, "knet_ping_timeout_ms",
+		(int)facts->knet_ping_timeout_ms, "two_node", facts->two_node, "encrypted",
+		facts->secauth, "expected_votes", (int)facts->expected_votes, "n_nodes",
+		(int)facts->n_nodes);
 }

@@ -131,7 +131,7 @@ static const char *unusable_in_subnet(const struct ip_address *address)
 		return NULL;
 	if (address_is_equal(address, &subnet))
 		return address->family == AF_INET ? "the network address of its subnet"
-		                                  : "the router anycast address of its subnet";
+						  : "the router anycast address of its subnet";
 	if (address->family == AF_INET6)
 		return NULL;
 	for (size_t i = 0; i < 4; i++)
@@ -148,20 +148,20 @@ int address_parse(const char *text, struct ip_address *ret_address, char *reterr
 
 	if (parse_bytes(text, slash ? (size_t)(slash - text) : strlen(text), &address) < 0) {
 		snprintf(reterr, size,
-		        "\"%.80s\" is not an IP address with a prefix length; " EXAMPLE, text);
+			"\"%.80s\" is not an IP address with a prefix length; " EXAMPLE, text);
 		return -EINVAL;
 	}
 	max = (int)address_len(&address) * 8;
 	if (!slash) {
 		snprintf(reterr, size,
-		        "\"%.80s\" has no prefix length; append that of its subnet, such as /%d",
-		        text, max == 32 ? 24 : 64);
+			"\"%.80s\" has no prefix length; append that of its subnet, such as /%d",
+			text, max == 32 ? 24 : 64);
 		return -EINVAL;
 	}
 	prefix_len = parse_prefix(slash + 1, max);
 	if (prefix_len < 1) {
 		snprintf(reterr, size, "\"%.80s\": the prefix length must be a number from 1 to %d",
-		        text, max);
+			text, max);
 		return -EINVAL;
 	}
 	address.prefix_len = (uint8_t)prefix_len;
@@ -170,9 +170,9 @@ int address_parse(const char *text, struct ip_address *ret_address, char *reterr
 		why = unusable_in_subnet(&address);
 	if (why) {
 		snprintf(reterr, size,
-		        "\"%.80s\" is %s, which no host can serve; give a free address of the "
-		        "subnet",
-		        text, why);
+			"\"%.80s\" is %s, which no host can serve; give a free address of the "
+			"subnet",
+			text, why);
 		return -EINVAL;
 	}
 	*ret_address = address;

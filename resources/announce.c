@@ -36,15 +36,15 @@ _Static_assert(sizeof(struct na_frame) == ANNOUNCE_NA_LEN, "NA frame");
  * only then.
  */
 static void build_arp(
-        const uint8_t ip[4], const uint8_t mac[6], uint16_t op, struct announce_frame *ret_frame)
+	const uint8_t ip[4], const uint8_t mac[6], uint16_t op, struct announce_frame *ret_frame)
 {
 	struct arp_frame frame = {
-	        .eth.ether_type = htons(ETHERTYPE_ARP),
-	        .arp = {.ar_hrd = htons(ARPHRD_ETHER),
-	                .ar_pro = htons(ETHERTYPE_IP),
-	                .ar_hln = 6,
-	                .ar_pln = 4,
-	                .ar_op = htons(op)},
+		.eth.ether_type = htons(ETHERTYPE_ARP),
+		.arp = {.ar_hrd = htons(ARPHRD_ETHER),
+			.ar_pro = htons(ETHERTYPE_IP),
+			.ar_hln = 6,
+			.ar_pln = 4,
+			.ar_op = htons(op)},
 	};
 
 	memset(frame.eth.ether_dhost, 0xff, 6);
@@ -88,9 +88,9 @@ static void build_na(const uint8_t ip[16], const uint8_t mac[6], struct announce
 	static const uint8_t all_nodes[16] = {0xff, 0x02, [15] = 0x01};
 	static const uint8_t all_nodes_mac[6] = {0x33, 0x33, 0, 0, 0, 0x01};
 	struct na_frame frame = {
-	        .eth.ether_type = htons(ETHERTYPE_IPV6),
-	        .na.nd_na_hdr.icmp6_type = ND_NEIGHBOR_ADVERT,
-	        .option = {.nd_opt_type = ND_OPT_TARGET_LINKADDR, .nd_opt_len = 1},
+		.eth.ether_type = htons(ETHERTYPE_IPV6),
+		.na.nd_na_hdr.icmp6_type = ND_NEIGHBOR_ADVERT,
+		.option = {.nd_opt_type = ND_OPT_TARGET_LINKADDR, .nd_opt_len = 1},
 	};
 
 	memcpy(frame.eth.ether_dhost, all_nodes_mac, 6);
@@ -110,7 +110,7 @@ static void build_na(const uint8_t ip[16], const uint8_t mac[6], struct announce
 }
 
 size_t announce_build(const struct ip_address *address, const uint8_t mac[ANNOUNCE_MAC_LEN],
-        struct announce_frame ret_frames[ANNOUNCE_FRAMES_MAX])
+	struct announce_frame ret_frames[ANNOUNCE_FRAMES_MAX])
 {
 	if (address->family == AF_INET6) {
 		build_na(address->bytes, mac, &ret_frames[0]);

@@ -27,6 +27,6 @@ struct announce_frame {
 /* Writes the address's frames in the order they must be sent; returns how many: IPv4 two (request
  * form, then reply form), IPv6 one. */
 size_t announce_build(const struct ip_address *address, const uint8_t mac[ANNOUNCE_MAC_LEN],
-        struct announce_frame ret_frames[ANNOUNCE_FRAMES_MAX]);
+	struct announce_frame ret_frames[ANNOUNCE_FRAMES_MAX]);
 
 #endif

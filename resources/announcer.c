@@ -56,7 +56,7 @@ static void wake_at(struct announcer *announcer, int64_t due_ns)
 	announcer->timer_due_ns = due_ns;
 	/* Without memory no repeat is sent; the first round did its work. */
 	(void)loop_timer_add(announcer->loop, due_ns - clock_boottime_ns(), on_timer, announcer,
-	        "announcer: repeat", &announcer->timer);
+		"announcer: repeat", &announcer->timer);
 }
 
 void announcer_drop(struct announcer *announcer, struct announcement *announcement)
@@ -77,7 +77,7 @@ static void put_pending(struct announcer *announcer, struct announcement *announ
 
 /* After a round was sent (or given up): repeats that are overdue by now are left out. */
 static void next_round(
-        struct announcer *announcer, struct announcement *announcement, int64_t now_ns)
+	struct announcer *announcer, struct announcement *announcement, int64_t now_ns)
 {
 	if (announcement->round == 0)
 		announcement->first_ns = now_ns;
@@ -100,16 +100,16 @@ static void batch_add(struct announcer *announcer, struct announcement *announce
 		struct announce_frame *frame = &announcer->frames[i];
 
 		announcer->links[i] = (struct sockaddr_ll){.sll_family = AF_PACKET,
-		        .sll_ifindex = announcement->ifindex,
-		        .sll_halen = ETH_ALEN};
+			.sll_ifindex = announcement->ifindex,
+			.sll_halen = ETH_ALEN};
 		memcpy(announcer->links[i].sll_addr, frame->bytes, ETH_ALEN);
 		memcpy(&announcer->links[i].sll_protocol, frame->bytes + 2 * ETH_ALEN, 2);
 		announcer->parts[i] = (struct iovec){frame->bytes, frame->len};
 		announcer->packets[i] =
-		        (struct mmsghdr){.msg_hdr = {.msg_name = &announcer->links[i],
-		                                 .msg_namelen = sizeof(announcer->links[i]),
-		                                 .msg_iov = &announcer->parts[i],
-		                                 .msg_iovlen = 1}};
+			(struct mmsghdr){.msg_hdr = {.msg_name = &announcer->links[i],
+						 .msg_namelen = sizeof(announcer->links[i]),
+						 .msg_iov = &announcer->parts[i],
+						 .msg_iovlen = 1}};
 		announcer->owner[i] = (uint8_t)announcer->n_batch;
 	}
 	announcer->batch[announcer->n_batch++] = announcement;
@@ -135,7 +135,7 @@ static size_t batch_send(struct announcer *announcer)
 
 	while (sent < announcer->n_frames) {
 		int n = sendmmsg(announcer->fd, &announcer->packets[sent],
-		        (unsigned)(announcer->n_frames - sent), MSG_DONTWAIT);
+			(unsigned)(announcer->n_frames - sent), MSG_DONTWAIT);
 
 		if (n > 0)
 			sent += (size_t)n;
@@ -158,7 +158,7 @@ static void batch_flush(struct announcer *announcer)
 		if (i < done && announcement->round == 0 && announcement->ret_sent_ns)
 			*announcement->ret_sent_ns = now_ns;
 		if (i < done || announcement->round > 0 ||
-		        ++announcement->tries >= ANNOUNCER_FIRST_TRIES_MAX) {
+			++announcement->tries >= ANNOUNCER_FIRST_TRIES_MAX) {
 			next_round(announcer, announcement, now_ns);
 		} else {
 			announcement->due_ns = now_ns + ANNOUNCER_RETRY_NS;
@@ -184,7 +184,7 @@ void announcer_start(struct announcer *announcer, struct announcement *const *li
 
 /* Is its turn now? If not, *wake_ns becomes the time to look again, if that is earlier. */
 static bool is_due(const struct announcer *announcer, const struct announcement *announcement,
-        int64_t now_ns, size_t repeated, int64_t *wake_ns)
+	int64_t now_ns, size_t repeated, int64_t *wake_ns)
 {
 	int64_t due_ns = announcement->due_ns;
 
@@ -225,7 +225,7 @@ static void on_timer(void *ctx)
 		batch_flush(announcer);
 	if (repeated > 0)
 		announcer->repeat_after_ns =
-		        now_ns + (int64_t)repeated * (1000000000 / ANNOUNCER_REPEAT_FRAMES_PER_S);
+			now_ns + (int64_t)repeated * (1000000000 / ANNOUNCER_REPEAT_FRAMES_PER_S);
 	if (repeated >= ANNOUNCER_BURST && wake_ns < announcer->repeat_after_ns)
 		wake_ns = announcer->repeat_after_ns;
 	if (wake_ns != INT64_MAX)

@@ -63,30 +63,30 @@ struct duplicates {
 
 /* What we send ourselves and probes (sender 0.0.0.0, RFC 5227) claim nothing. */
 static const struct sock_filter arp_filter[] = {
-        LOAD_PKTTYPE,
-        IF_EQUAL(PACKET_OUTGOING, 3, 0),
-        LOAD(BPF_W, ARP_SPA),
-        IF_EQUAL(0, 1, 0),
-        RETURN(ARP_LEN),
-        RETURN(0),
+	LOAD_PKTTYPE,
+	IF_EQUAL(PACKET_OUTGOING, 3, 0),
+	LOAD(BPF_W, ARP_SPA),
+	IF_EQUAL(0, 1, 0),
+	RETURN(ARP_LEN),
+	RETURN(0),
 };
 
 /* Neighbour Advertisements that no router has forwarded (RFC 4861 section 7.1.2). */
 static const struct sock_filter na_filter[] = {
-        LOAD_PKTTYPE,
-        IF_EQUAL(PACKET_OUTGOING, 7, 0),
-        LOAD(BPF_B, NA_NEXT_HEADER),
-        IF_EQUAL(IPPROTO_ICMPV6, 0, 5),
-        LOAD(BPF_B, NA_TYPE),
-        IF_EQUAL(136, 0, 3),
-        LOAD(BPF_B, NA_HOP_LIMIT),
-        IF_EQUAL(255, 0, 1),
-        RETURN(NA_LEN),
-        RETURN(0),
+	LOAD_PKTTYPE,
+	IF_EQUAL(PACKET_OUTGOING, 7, 0),
+	LOAD(BPF_B, NA_NEXT_HEADER),
+	IF_EQUAL(IPPROTO_ICMPV6, 0, 5),
+	LOAD(BPF_B, NA_TYPE),
+	IF_EQUAL(136, 0, 3),
+	LOAD(BPF_B, NA_HOP_LIMIT),
+	IF_EQUAL(255, 0, 1),
+	RETURN(NA_LEN),
+	RETURN(0),
 };
 
 static const struct sock_filter deaf_filter[] = {
-        RETURN(0),
+	RETURN(0),
 };
 
 /* The programs are the kernel's to read; its header lacks the const. */
@@ -112,7 +112,7 @@ static int filter_claims(int fd, uint8_t family)
 }
 
 static void heard(
-        struct listener *listener, const uint8_t *frame, size_t len, const struct sockaddr_ll *from)
+	struct listener *listener, const uint8_t *frame, size_t len, const struct sockaddr_ll *from)
 {
 	struct duplicates *duplicates = listener->duplicates;
 	struct ip_address address = {.family = listener->family};
@@ -145,23 +145,23 @@ static void on_frames(void *ctx, int fd, int revents)
 		struct sockaddr_ll from;
 		socklen_t from_len = sizeof(from);
 		ssize_t len = recvfrom(fd, frame, sizeof(frame), MSG_DONTWAIT,
-		        (struct sockaddr *)&from, &from_len);
+			(struct sockaddr *)&from, &from_len);
 
 		if (len < 0)
 			return; /* nothing left, or the link went down: netlink tells that */
 		heard(listener, frame, (size_t)len, &from);
 	}
 	if (loop_fd_mod(loop, fd, 0) == 0 &&
-	        loop_timer_add(loop, DUPLICATES_REST_NS, on_rested, listener, "duplicate: rest",
-	                &listener->rest) < 0)
+		loop_timer_add(loop, DUPLICATES_REST_NS, on_rested, listener, "duplicate: rest",
+			&listener->rest) < 0)
 		(void)loop_fd_mod(loop, fd, POLLIN);
 }
 
 static int listener_socket(int ifindex, uint8_t family)
 {
 	struct sockaddr_ll address = {.sll_family = AF_PACKET,
-	        .sll_protocol = htons(family == AF_INET ? ETHERTYPE_ARP : ETHERTYPE_IPV6),
-	        .sll_ifindex = ifindex};
+		.sll_protocol = htons(family == AF_INET ? ETHERTYPE_ARP : ETHERTYPE_IPV6),
+		.sll_ifindex = ifindex};
 	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int rc;
 
@@ -227,7 +227,7 @@ int duplicates_watch(struct duplicates *duplicates, int ifindex, uint8_t family)
 	if (!listener)
 		return -ENOMEM;
 	*listener = (struct listener){
-	        .duplicates = duplicates, .ifindex = ifindex, .family = family, .users = 1};
+		.duplicates = duplicates, .ifindex = ifindex, .family = family, .users = 1};
 	listener->fd = listener_socket(ifindex, family);
 	if (listener->fd < 0) {
 		rc = listener->fd;
@@ -235,7 +235,7 @@ int duplicates_watch(struct duplicates *duplicates, int ifindex, uint8_t family)
 		return rc;
 	}
 	rc = loop_fd_add(
-	        duplicates->loop, listener->fd, POLLIN, on_frames, listener, "duplicate: frames");
+		duplicates->loop, listener->fd, POLLIN, on_frames, listener, "duplicate: frames");
 	if (rc < 0) {
 		close(listener->fd);
 		free(listener);
@@ -259,7 +259,7 @@ void duplicates_unwatch(struct duplicates *duplicates, int ifindex, uint8_t fami
 }
 
 int duplicates_new(
-        struct loop *loop, duplicate_fn fn, void *ctx, struct duplicates **ret_duplicates)
+	struct loop *loop, duplicate_fn fn, void *ctx, struct duplicates **ret_duplicates)
 {
 	struct duplicates *duplicates = calloc(1, sizeof(*duplicates));
 

@@ -19,10 +19,10 @@ struct duplicates;
 
 /* A machine with this MAC says that it has the address. May well be one of our own links. */
 typedef void (*duplicate_fn)(
-        void *ctx, const struct ip_address *address, const uint8_t mac[6], int ifindex);
+	void *ctx, const struct ip_address *address, const uint8_t mac[6], int ifindex);
 
 int duplicates_new(
-        struct loop *loop, duplicate_fn fn, void *ctx, struct duplicates **ret_duplicates);
+	struct loop *loop, duplicate_fn fn, void *ctx, struct duplicates **ret_duplicates);
 void duplicates_free(struct duplicates *duplicates);
 
 /* Counted: as many unwatch as watch that succeeded. 0 or -errno. */

@@ -41,11 +41,11 @@ struct command {
 enum exec_work { EXEC_IDLE, EXEC_STARTING, EXEC_STOPPING, EXEC_PROBING, EXEC_MONITORING };
 
 static const char *const work_names[] = {
-        [EXEC_IDLE] = "idle",
-        [EXEC_STARTING] = "start",
-        [EXEC_STOPPING] = "stop",
-        [EXEC_PROBING] = "monitor",
-        [EXEC_MONITORING] = "monitor",
+	[EXEC_IDLE] = "idle",
+	[EXEC_STARTING] = "start",
+	[EXEC_STOPPING] = "stop",
+	[EXEC_PROBING] = "monitor",
+	[EXEC_MONITORING] = "monitor",
 };
 
 struct exec {
@@ -78,7 +78,7 @@ static int command_init(struct command *command, const char *text)
 	if (!command->words || !command->argv)
 		return -ENOMEM;
 	for (word = strtok_r(command->words, EXEC_BLANKS, &rest); word;
-	        word = strtok_r(NULL, EXEC_BLANKS, &rest))
+		word = strtok_r(NULL, EXEC_BLANKS, &rest))
 		command->argv[n++] = word;
 	return 0;
 }
@@ -108,24 +108,24 @@ static const char *command_shell_word(const struct command *command)
 /* ---- config ---- */
 
 static void check_file(const struct command *command, int line, const char *object, const char *key,
-        struct config_report *report)
+	struct config_report *report)
 {
 	const char *file = command->argv[0];
 	struct stat st;
 
 	if (stat(file, &st) < 0)
 		config_report_add(report, true, line, object,
-		        "%s: %s is not usable on this machine (%s); install it on every node", key,
-		        file, strerrordesc_np(errno));
+			"%s: %s is not usable on this machine (%s); install it on every node", key,
+			file, strerrordesc_np(errno));
 	else if (!S_ISREG(st.st_mode) || access(file, X_OK) < 0)
 		config_report_add(report, true, line, object,
-		        "%s: %s is not an executable file on this machine; chmod +x it on every "
-		        "node",
-		        key, file);
+			"%s: %s is not an executable file on this machine; chmod +x it on every "
+			"node",
+			key, file);
 }
 
 static void check_command(const struct config_resource *conf, const char *object, const char *key,
-        struct config_report *report)
+	struct config_report *report)
 {
 	const struct param_value *value = config_param(conf, key);
 	struct command command;
@@ -137,18 +137,18 @@ static void check_command(const struct config_resource *conf, const char *object
 		config_report_add(report, false, value->line, object, "%s: out of memory", key);
 	else if (!command.argv[0])
 		config_report_add(report, false, value->line, object,
-		        "%s is empty; write the absolute path of a program, and its arguments",
-		        key);
+			"%s is empty; write the absolute path of a program, and its arguments",
+			key);
 	else if (command.argv[0][0] != '/')
 		config_report_add(report, false, value->line, object,
-		        "%s: \"%s\" is not an absolute path; write the whole path, such as "
-		        "/usr/local/sbin/%s",
-		        key, command.argv[0], command.argv[0]);
+			"%s: \"%s\" is not an absolute path; write the whole path, such as "
+			"/usr/local/sbin/%s",
+			key, command.argv[0], command.argv[0]);
 	else if ((word = command_shell_word(&command)))
 		config_report_add(report, false, value->line, object,
-		        "%s: %s means nothing here, for there is no shell and no quoting; put the "
-		        "command into a script and name the script",
-		        key, word);
+			"%s: %s means nothing here, for there is no shell and no quoting; put the "
+			"command into a script and name the script",
+			key, word);
 	else
 		check_file(&command, value->line, object, key, report);
 	command_fini(&command);
@@ -174,14 +174,14 @@ static void exec_check(const struct config_resource *conf, struct config_report 
 		return;
 	if (loss->str)
 		config_report_add(report, false, loss->line, object,
-		        "on_node_loss = \"%s\" is unknown; the only value is \"takeover\"",
-		        loss->str);
+			"on_node_loss = \"%s\" is unknown; the only value is \"takeover\"",
+			loss->str);
 	else
 		config_report_add(report, false, loss->line, object,
-		        "on_node_loss is missing: when a node is lost nothing proves that this "
-		        "service has stopped there; if two of it at once do no harm, write "
-		        "on_node_loss = \"takeover\"; if they would, it can't be managed yet, for "
-		        "that needs fencing");
+			"on_node_loss is missing: when a node is lost nothing proves that this "
+			"service has stopped there; if two of it at once do no harm, write "
+			"on_node_loss = \"takeover\"; if they would, it can't be managed yet, for "
+			"that needs fencing");
 }
 
 /* ---- what people read ---- */
@@ -208,7 +208,7 @@ static const struct command *exec_command(const struct exec *exec, enum exec_wor
 }
 
 static void text_of_result(const struct exec *exec, enum exec_work work,
-        const struct runner_result *result, char text[static CORE_TEXT_SIZE])
+	const struct runner_result *result, char text[static CORE_TEXT_SIZE])
 {
 	const char *file = exec_command(exec, work)->argv[0], *line = last_line(result);
 	const char *name = work_names[work], *sep = *line ? ": " : "";
@@ -216,18 +216,18 @@ static void text_of_result(const struct exec *exec, enum exec_work work,
 	switch (result->end) {
 	case RUNNER_EXITED:
 		snprintf(text, CORE_TEXT_SIZE, "%s: %s exited with code %d%s%s", name, file,
-		        result->code, sep, line);
+			result->code, sep, line);
 		break;
 	case RUNNER_SIGNALED: {
 		const char *signal = sigabbrev_np(result->code);
 
 		snprintf(text, CORE_TEXT_SIZE, "%s: %s died of signal %d (%s)%s%s", name, file,
-		        result->code, signal ? signal : "?", sep, line);
+			result->code, signal ? signal : "?", sep, line);
 		break;
 	}
 	case RUNNER_TIMED_OUT:
 		snprintf(text, CORE_TEXT_SIZE, "%s: %s did not end within timeout_ms = %d%s%s",
-		        name, file, exec->timeout_ms, sep, line);
+			name, file, exec->timeout_ms, sep, line);
 		break;
 	case RUNNER_CANCELED:
 		snprintf(text, CORE_TEXT_SIZE, "%s: %s was canceled", name, file);
@@ -297,11 +297,11 @@ static int exec_run(struct exec *exec, enum exec_work work, char text[static COR
 {
 	const struct command *command = exec_command(exec, work);
 	int rc = runner_start(exec->res.host->runner, command->argv, exec->timeout_ms, exec_ended,
-	        exec, &exec->child);
+		exec, &exec->child);
 
 	if (rc < 0) {
 		snprintf(text, CORE_TEXT_SIZE, "%s: %s can't be run: %s", work_names[work],
-		        command->argv[0], strerrordesc_np(-rc));
+			command->argv[0], strerrordesc_np(-rc));
 		return rc;
 	}
 	exec->work = work;
@@ -320,7 +320,7 @@ static void exec_monitor(void *ctx)
 static void exec_watch(struct exec *exec)
 {
 	if (loop_timer_add(exec->res.host->loop, exec->interval_ns, exec_monitor, exec,
-	            "exec monitor", &exec->timer) < 0)
+		    "exec monitor", &exec->timer) < 0)
 		exec_fail(exec, "monitor: out of memory");
 }
 
@@ -371,7 +371,7 @@ static void exec_probe(struct resource *res, uint64_t op)
 		exec_operate(res, op, EXEC_PROBING);
 	else
 		res->host->done(res->host->ctx, res, op, -EOPNOTSUPP,
-		        "there is no monitor command that could tell whether it runs");
+			"there is no monitor command that could tell whether it runs");
 }
 
 static void exec_adopt(struct resource *res)
@@ -408,7 +408,7 @@ static void exec_free(struct resource *res)
 }
 
 static int exec_create(const struct resource_host *host, const struct config_resource *conf,
-        struct resource **ret_res)
+	struct resource **ret_res)
 {
 	struct exec *exec = calloc(1, sizeof(*exec));
 
@@ -418,8 +418,8 @@ static int exec_create(const struct resource_host *host, const struct config_res
 	exec->timeout_ms = (int)config_param(conf, "timeout_ms")->num;
 	exec->interval_ns = config_param(conf, "interval_ms")->num * NS_PER_MS;
 	if (command_init(&exec->start, config_param(conf, "start")->str) < 0 ||
-	        command_init(&exec->stop, config_param(conf, "stop")->str) < 0 ||
-	        command_init(&exec->monitor, config_param(conf, "monitor")->str) < 0) {
+		command_init(&exec->stop, config_param(conf, "stop")->str) < 0 ||
+		command_init(&exec->monitor, config_param(conf, "monitor")->str) < 0) {
 		exec_free(&exec->res);
 		return -ENOMEM;
 	}
@@ -428,44 +428,44 @@ static int exec_create(const struct resource_host *host, const struct config_res
 }
 
 static const struct param_spec exec_params[] = {
-        {.key = "start",
-                .kind = PARAM_STRING,
-                .required = true,
-                .expects = "a command with its absolute path, such as \"/etc/init.d/web start\""},
-        {.key = "stop",
-                .kind = PARAM_STRING,
-                .required = true,
-                .expects = "a command with its absolute path, such as \"/etc/init.d/web stop\""},
-        {.key = "monitor",
-                .kind = PARAM_STRING,
-                .expects = "a command with its absolute path, such as \"/etc/init.d/web status\""},
-        {.key = "interval_ms",
-                .kind = PARAM_INT,
-                .min = 100,
-                .max = 24 * 60 * 60 * 1000,
-                .def = 10000,
-                .expects = "the milliseconds between two monitors, 100 to 86400000"},
-        {.key = "timeout_ms",
-                .kind = PARAM_INT,
-                .min = 100,
-                .max = 60 * 60 * 1000,
-                .def = 20000,
-                .expects = "the milliseconds that each command may take, 100 to 3600000"},
-        {.key = "on_node_loss", .kind = PARAM_STRING, .expects = "\"takeover\""},
-        {0},
+	{.key = "start",
+		.kind = PARAM_STRING,
+		.required = true,
+		.expects = "a command with its absolute path, such as \"/etc/init.d/web start\""},
+	{.key = "stop",
+		.kind = PARAM_STRING,
+		.required = true,
+		.expects = "a command with its absolute path, such as \"/etc/init.d/web stop\""},
+	{.key = "monitor",
+		.kind = PARAM_STRING,
+		.expects = "a command with its absolute path, such as \"/etc/init.d/web status\""},
+	{.key = "interval_ms",
+		.kind = PARAM_INT,
+		.min = 100,
+		.max = 24 * 60 * 60 * 1000,
+		.def = 10000,
+		.expects = "the milliseconds between two monitors, 100 to 86400000"},
+	{.key = "timeout_ms",
+		.kind = PARAM_INT,
+		.min = 100,
+		.max = 60 * 60 * 1000,
+		.def = 20000,
+		.expects = "the milliseconds that each command may take, 100 to 3600000"},
+	{.key = "on_node_loss", .kind = PARAM_STRING, .expects = "\"takeover\""},
+	{0},
 };
 
 const struct resource_type exec_type = {
-        .name = "exec",
-        .pipelined = false,
-        .params = exec_params,
-        .check = exec_check,
-        .is_stateless = is_takeover,
-        .create = exec_create,
-        .free = exec_free,
-        .start = exec_start,
-        .stop = exec_stop,
-        .probe = exec_probe,
-        .adopt = exec_adopt,
-        .cancel = exec_cancel,
+	.name = "exec",
+	.pipelined = false,
+	.params = exec_params,
+	.check = exec_check,
+	.is_stateless = is_takeover,
+	.create = exec_create,
+	.free = exec_free,
+	.start = exec_start,
+	.stop = exec_stop,
+	.probe = exec_probe,
+	.adopt = exec_adopt,
+	.cancel = exec_cancel,
 };

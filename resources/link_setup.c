@@ -50,8 +50,8 @@ int link_setup_ipv4(const char *name, char *reterr, size_t size)
 			continue;
 		rc = err;
 		snprintf(reterr, size,
-		        "net.ipv4.conf.%s.%s could not be set to %c (%s); set it with sysctl", name,
-		        settings[i].key, settings[i].value, strerror(-err));
+			"net.ipv4.conf.%s.%s could not be set to %c (%s); set it with sysctl", name,
+			settings[i].key, settings[i].value, strerror(-err));
 	}
 	return rc;
 }
@@ -99,13 +99,13 @@ bool solicited_is_same_group(const struct ip_address *a, const struct ip_address
 static int join_on(int fd, const struct ipv6_mreq *mreq)
 {
 	if (setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_GROUP, mreq, sizeof(*mreq)) == 0 ||
-	        errno == EADDRINUSE)
+		errno == EADDRINUSE)
 		return 0;
 	return -errno;
 }
 
 int solicited_join(
-        struct solicited *solicited, int ifindex, const struct ip_address *address, int *ret_socket)
+	struct solicited *solicited, int ifindex, const struct ip_address *address, int *ret_socket)
 {
 	struct ipv6_mreq mreq = group_of(address, ifindex);
 	int fd, rc;

@@ -24,7 +24,7 @@ int solicited_new(struct solicited **ret_solicited);
 void solicited_free(struct solicited *solicited);
 /* *ret_socket: to be handed to solicited_leave. 0 or -errno. Joining twice counts once. */
 int solicited_join(struct solicited *solicited, int ifindex, const struct ip_address *address,
-        int *ret_socket);
+	int *ret_socket);
 void solicited_leave(int socket, int ifindex, const struct ip_address *address);
 bool solicited_is_same_group(const struct ip_address *a, const struct ip_address *b);
 

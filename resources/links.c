@@ -56,7 +56,7 @@ static int links_insert(struct links *links, const struct netlink_link *link)
 		links->links_size = size;
 	}
 	memmove(&links->links[place + 1], &links->links[place],
-	        (links->n_links - place) * sizeof(*links->links));
+		(links->n_links - place) * sizeof(*links->links));
 	links->links[place] = *link;
 	links->n_links++;
 	return 0;
@@ -72,10 +72,10 @@ int links_update(struct links *links, const struct netlink_link *link, bool *ret
 		return links_insert(links, link);
 	}
 	updated.mac_changed =
-	        old->mac_changed || memcmp(old->mac, link->mac, sizeof(link->mac)) != 0;
+		old->mac_changed || memcmp(old->mac, link->mac, sizeof(link->mac)) != 0;
 	*ret_changed = updated.mac_changed || old->is_up != link->is_up ||
-	               old->has_neighbours != link->has_neighbours ||
-	               strcmp(old->name, link->name) != 0;
+		       old->has_neighbours != link->has_neighbours ||
+		       strcmp(old->name, link->name) != 0;
 	*old = updated;
 	return 0;
 }
@@ -92,7 +92,7 @@ bool links_remove(struct links *links, int ifindex)
 	if (!link)
 		return false;
 	memmove(link, link + 1,
-	        (size_t)(links->links + links->n_links - (link + 1)) * sizeof(*link));
+		(size_t)(links->links + links->n_links - (link + 1)) * sizeof(*link));
 	links->n_links--;
 	return true;
 }
@@ -101,7 +101,7 @@ bool links_subnet_is_known(const struct links *links, int ifindex, const struct 
 {
 	for (size_t i = 0; i < links->n_subnets; i++)
 		if (links->subnets[i].ifindex == ifindex &&
-		        address_is_same_subnet(&links->subnets[i].subnet, address))
+			address_is_same_subnet(&links->subnets[i].subnet, address))
 			return true;
 	return false;
 }
@@ -109,7 +109,7 @@ bool links_subnet_is_known(const struct links *links, int ifindex, const struct 
 bool links_subnet_add(struct links *links, int ifindex, const struct ip_address *address)
 {
 	if (links->n_subnets == NETLINK_SUBNETS_MAX ||
-	        links_subnet_is_known(links, ifindex, address))
+		links_subnet_is_known(links, ifindex, address))
 		return false;
 	if (links->n_subnets == links->subnets_size) {
 		size_t size = links->subnets_size + LINKS_GROW;
@@ -121,6 +121,6 @@ bool links_subnet_add(struct links *links, int ifindex, const struct ip_address 
 		links->subnets_size = size;
 	}
 	links->subnets[links->n_subnets++] =
-	        (struct links_subnet){.ifindex = ifindex, .subnet = address_subnet(address)};
+		(struct links_subnet){.ifindex = ifindex, .subnet = address_subnet(address)};
 	return true;
 }

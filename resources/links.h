@@ -31,6 +31,6 @@ struct netlink_link *links_find(const struct links *links, int ifindex);
 /* True: it was new. One too many, or without memory: left out. */
 bool links_subnet_add(struct links *links, int ifindex, const struct ip_address *address);
 bool links_subnet_is_known(
-        const struct links *links, int ifindex, const struct ip_address *address);
+	const struct links *links, int ifindex, const struct ip_address *address);
 
 #endif

@@ -56,7 +56,7 @@ static void settle_soon(struct netlink *netlink, int64_t delay_ns)
 	/* Without memory for a timer the next event settles. */
 	if (!netlink->settle)
 		(void)loop_timer_add(netlink->loop, delay_ns, netlink_settle, netlink,
-		        "netlink: settle", &netlink->settle);
+			"netlink: settle", &netlink->settle);
 }
 
 static void link_remove(struct netlink *netlink, int ifindex)
@@ -122,7 +122,7 @@ static void one_message(struct netlink *netlink, struct nlmsghdr *msg)
 static int receive(struct netlink *netlink, struct nl_sock *sock)
 {
 	ssize_t len = recv(nl_socket_get_fd(sock), netlink->buffer, sizeof(netlink->buffer),
-	        MSG_DONTWAIT | MSG_TRUNC);
+		MSG_DONTWAIT | MSG_TRUNC);
 
 	if (len < 0)
 		return errno == EINTR ? -EAGAIN : -errno;
@@ -141,7 +141,7 @@ static int dump_receive(struct netlink *netlink)
 		if (left < 0)
 			return left;
 		for (struct nlmsghdr *msg = (struct nlmsghdr *)netlink->buffer; nlmsg_ok(msg, left);
-		        msg = nlmsg_next(msg, &left)) {
+			msg = nlmsg_next(msg, &left)) {
 			if (msg->nlmsg_seq != netlink->seq)
 				continue;
 			interrupted |= (msg->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
@@ -166,9 +166,9 @@ static int dump(struct netlink *netlink, uint16_t type)
 		return -ENOMEM;
 	nlmsg_hdr(msg)->nlmsg_seq = ++netlink->seq;
 	rc = send(nl_socket_get_fd(netlink->request), nlmsg_hdr(msg), nlmsg_hdr(msg)->nlmsg_len,
-	             MSG_DONTWAIT) < 0
-	             ? -errno
-	             : dump_receive(netlink);
+		     MSG_DONTWAIT) < 0
+		     ? -errno
+		     : dump_receive(netlink);
 	nlmsg_free(msg);
 	return rc;
 }
@@ -243,7 +243,7 @@ static bool drain(struct netlink *netlink, int max)
 			continue;
 		}
 		for (struct nlmsghdr *msg = (struct nlmsghdr *)netlink->buffer; nlmsg_ok(msg, left);
-		        msg = nlmsg_next(msg, &left))
+			msg = nlmsg_next(msg, &left))
 			one_message(netlink, msg);
 	}
 	return false;
@@ -310,7 +310,7 @@ static void change_answer(struct nlmsghdr *msg, struct netlink_change *change)
 	change->rc = err->error;
 	change->text[0] = '\0';
 	if (!(msg->nlmsg_flags & NLM_F_ACK_TLVS) ||
-	        nlmsg_parse(msg, sizeof(*err), attrs, NLMSGERR_ATTR_MAX, NULL) < 0)
+		nlmsg_parse(msg, sizeof(*err), attrs, NLMSGERR_ATTR_MAX, NULL) < 0)
 		return;
 	if (attrs[NLMSGERR_ATTR_MSG])
 		(void)nla_strlcpy(change->text, attrs[NLMSGERR_ATTR_MSG], sizeof(change->text));
@@ -318,7 +318,7 @@ static void change_answer(struct nlmsghdr *msg, struct netlink_change *change)
 
 /* What got no answer keeps the rc it has. */
 static void changes_answers(
-        struct netlink *netlink, struct netlink_change *changes, size_t n, uint32_t first_seq)
+	struct netlink *netlink, struct netlink_change *changes, size_t n, uint32_t first_seq)
 {
 	for (size_t answered = 0; answered < n;) {
 		int left = receive(netlink, netlink->request);
@@ -326,11 +326,11 @@ static void changes_answers(
 		if (left < 0)
 			return;
 		for (struct nlmsghdr *msg = (struct nlmsghdr *)netlink->buffer; nlmsg_ok(msg, left);
-		        msg = nlmsg_next(msg, &left)) {
+			msg = nlmsg_next(msg, &left)) {
 			uint32_t i = msg->nlmsg_seq - first_seq;
 
 			if (msg->nlmsg_type != NLMSG_ERROR || i >= n ||
-			        !nlmsg_valid_hdr(msg, sizeof(struct nlmsgerr)))
+				!nlmsg_valid_hdr(msg, sizeof(struct nlmsgerr)))
 				continue;
 			change_answer(msg, &changes[i]);
 			answered++;
@@ -344,9 +344,9 @@ size_t netlink_apply(struct netlink *netlink, struct netlink_change *changes, si
 	struct iovec parts[NETLINK_CHANGES_MAX];
 	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 	struct msghdr packet = {.msg_name = &kernel,
-	        .msg_namelen = sizeof(kernel),
-	        .msg_iov = parts,
-	        .msg_iovlen = n};
+		.msg_namelen = sizeof(kernel),
+		.msg_iov = parts,
+		.msg_iovlen = n};
 	uint32_t first_seq = netlink->seq + 1;
 	size_t succeeded = 0;
 	int rc = -ENOMEM;
@@ -388,7 +388,7 @@ const struct netlink_link *netlink_link_by_name(struct netlink *netlink, const c
 }
 
 enum netlink_find netlink_link_by_subnet(struct netlink *netlink, const struct ip_address *address,
-        const struct netlink_link *ret_links[2])
+	const struct netlink_link *ret_links[2])
 {
 	unsigned n = 0;
 
@@ -449,7 +449,7 @@ static int socket_open(struct nl_sock **ret_sock)
 }
 
 int netlink_new(
-        struct loop *loop, const struct netlink_ops *ops, void *ctx, struct netlink **ret_netlink)
+	struct loop *loop, const struct netlink_ops *ops, void *ctx, struct netlink **ret_netlink)
 {
 	struct netlink *netlink = calloc(1, sizeof(*netlink));
 	int rc;
@@ -468,12 +468,12 @@ int netlink_new(
 	if (rc < 0)
 		goto fail;
 	if (nl_socket_add_memberships(netlink->events, RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR,
-	            RTNLGRP_IPV6_IFADDR, 0) < 0) {
+		    RTNLGRP_IPV6_IFADDR, 0) < 0) {
 		rc = -EPERM;
 		goto fail;
 	}
 	rc = loop_fd_add(loop, nl_socket_get_fd(netlink->events), POLLIN, on_events, netlink,
-	        "netlink: events");
+		"netlink: events");
 	if (rc < 0)
 		goto fail;
 	netlink->links_stale = netlink->addresses_stale = true;

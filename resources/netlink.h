@@ -50,7 +50,7 @@ struct netlink_ops {
 	/* Every address seen; true: it is one of ours, so it does not count as the link's own.
 	 * is_primary: IPv4, others of its subnet are secondary to it. */
 	bool (*address)(void *ctx, const struct ip_address *address, int ifindex, bool is_primary,
-	        bool present);
+		bool present);
 	void (*link_gone)(void *ctx, int ifindex);
 	/* Forget all addresses: those that exist follow by address(). */
 	void (*reset)(void *ctx);
@@ -60,7 +60,7 @@ struct netlink_ops {
 
 /* 0 or -errno. */
 int netlink_new(
-        struct loop *loop, const struct netlink_ops *ops, void *ctx, struct netlink **ret_netlink);
+	struct loop *loop, const struct netlink_ops *ops, void *ctx, struct netlink **ret_netlink);
 void netlink_free(struct netlink *netlink);
 /* Another size of the event socket's buffer: what bursts it can hold. */
 int netlink_set_event_buffer(struct netlink *netlink, unsigned bytes);
@@ -82,7 +82,7 @@ const struct netlink_link *netlink_link(struct netlink *netlink, int ifindex);
 const struct netlink_link *netlink_link_by_name(struct netlink *netlink, const char *name);
 /* The link that has a foreign address in the same subnet; with two, both in ret_links. */
 enum netlink_find netlink_link_by_subnet(struct netlink *netlink, const struct ip_address *address,
-        const struct netlink_link *ret_links[2]);
+	const struct netlink_link *ret_links[2]);
 bool netlink_mac_is_ours(const struct netlink *netlink, const uint8_t mac[6]);
 
 #endif

@@ -21,14 +21,14 @@
 extern const struct resource_type vip_type;
 
 static const struct param_spec vip_params[] = {
-        {.key = "address",
-                .kind = PARAM_STRING,
-                .required = true,
-                .expects = "an address with prefix, such as 10.77.0.50/24 or fd77::50/64"},
-        {.key = "interface",
-                .kind = PARAM_STRING,
-                .expects = "the name of a network interface, such as eth0"},
-        {.key = NULL},
+	{.key = "address",
+		.kind = PARAM_STRING,
+		.required = true,
+		.expects = "an address with prefix, such as 10.77.0.50/24 or fd77::50/64"},
+	{.key = "interface",
+		.kind = PARAM_STRING,
+		.expects = "the name of a network interface, such as eth0"},
+	{.key = NULL},
 };
 
 static struct vip *vip_of(struct resource *res)
@@ -57,7 +57,7 @@ static const char *vip_unique_key(const struct config_resource *conf, char *buf,
 }
 
 static int vip_create(const struct resource_host *host, const struct config_resource *conf,
-        struct resource **ret_res)
+	struct resource **ret_res)
 {
 	char reterr[CORE_TEXT_SIZE];
 	const char *interface = config_param(conf, "interface")->str;
@@ -75,7 +75,7 @@ static int vip_create(const struct resource_host *host, const struct config_reso
 	rc = interface && !vip->interface ? -ENOMEM : 0;
 	if (rc == 0)
 		rc = address_parse(
-		        config_param(conf, "address")->str, &vip->address, reterr, sizeof(reterr));
+			config_param(conf, "address")->str, &vip->address, reterr, sizeof(reterr));
 	if (rc == 0)
 		rc = vip_engine_add(host->vips, vip);
 	if (rc < 0) {
@@ -111,7 +111,7 @@ static void vip_probe(struct resource *res, uint64_t op)
 	int rc = vip_engine_probe(vip_of(res));
 
 	res->host->done(res->host->ctx, res, op, rc,
-	        rc < 0 ? "the kernel's list of addresses could not be read" : NULL);
+		rc < 0 ? "the kernel's list of addresses could not be read" : NULL);
 }
 
 static void vip_adopt(struct resource *res)
@@ -129,17 +129,17 @@ static void vip_cancel(struct resource *res)
 }
 
 const struct resource_type vip_type = {
-        .name = "vip",
-        .pipelined = true,
-        .params = vip_params,
-        .check = vip_check,
-        .is_stateless = vip_is_stateless,
-        .unique_key = vip_unique_key,
-        .create = vip_create,
-        .free = vip_free,
-        .start = vip_start,
-        .stop = vip_stop,
-        .probe = vip_probe,
-        .adopt = vip_adopt,
-        .cancel = vip_cancel,
+	.name = "vip",
+	.pipelined = true,
+	.params = vip_params,
+	.check = vip_check,
+	.is_stateless = vip_is_stateless,
+	.unique_key = vip_unique_key,
+	.create = vip_create,
+	.free = vip_free,
+	.start = vip_start,
+	.stop = vip_stop,
+	.probe = vip_probe,
+	.adopt = vip_adopt,
+	.cancel = vip_cancel,
 };

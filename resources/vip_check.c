@@ -41,10 +41,10 @@ static int route_ask(int fd, const struct ip_address *address, bool *ret_is_conn
 		struct nlattr attr;
 		uint8_t bytes[16];
 	} ask = {.header = {.nlmsg_type = RTM_GETROUTE, .nlmsg_flags = NLM_F_REQUEST},
-	        .route = {.rtm_family = address->family,
-	                .rtm_dst_len = (uint8_t)(address_len(address) * 8),
-	                .rtm_flags = RTM_F_FIB_MATCH},
-	        .attr = {.nla_type = RTA_DST}};
+		.route = {.rtm_family = address->family,
+			.rtm_dst_len = (uint8_t)(address_len(address) * 8),
+			.rtm_flags = RTM_F_FIB_MATCH},
+		.attr = {.nla_type = RTA_DST}};
 	union {
 		struct nlmsghdr header;
 		char bytes[VIP_CHECK_ANSWER_SIZE];
@@ -68,11 +68,11 @@ static int route_ask(int fd, const struct ip_address *address, bool *ret_is_conn
 		return err->error < 0 ? err->error : -EPROTO;
 	}
 	if (answer.header.nlmsg_type != RTM_NEWROUTE ||
-	        !nlmsg_valid_hdr(&answer.header, sizeof(*route)))
+		!nlmsg_valid_hdr(&answer.header, sizeof(*route)))
 		return -EPROTO;
 	route = nlmsg_data(&answer.header);
 	*ret_is_connected = route->rtm_dst_len == address->prefix_len &&
-	                    !nlmsg_find_attr(&answer.header, sizeof(*route), RTA_GATEWAY);
+			    !nlmsg_find_attr(&answer.header, sizeof(*route), RTA_GATEWAY);
 	return route->rtm_type;
 }
 
@@ -103,18 +103,18 @@ static bool subnet_may_be_here(const struct ip_address *address)
 }
 
 static void check_interface(const struct config_resource *conf, const char *object,
-        const struct param_value *value, struct config_report *report)
+	const struct param_value *value, struct config_report *report)
 {
 	if (!interface_name_is_valid(value->str))
 		config_report_add(report, false, value->line, object,
-		        "interface: \"%s\" is not an interface name; write one as `ip link` shows "
-		        "it, such as \"eth0\"",
-		        value->str);
+			"interface: \"%s\" is not an interface name; write one as `ip link` shows "
+			"it, such as \"eth0\"",
+			value->str);
 	else if (if_nametoindex(value->str) == 0)
 		config_report_add(report, true, value->line, object,
-		        "interface: this machine has no interface \"%s\"; it can't serve %s until "
-		        "it has one",
-		        value->str, config_param(conf, "address")->str);
+			"interface: this machine has no interface \"%s\"; it can't serve %s until "
+			"it has one",
+			value->str, config_param(conf, "address")->str);
 }
 
 void vip_check(const struct config_resource *conf, struct config_report *report)
@@ -135,14 +135,14 @@ void vip_check(const struct config_resource *conf, struct config_report *report)
 	}
 	if (address_is_link_local(&address)) {
 		config_report_add(report, false, address_value->line, object,
-		        "address: every interface has the subnet of the link-local address %s; "
-		        "name one with interface = \"...\"",
-		        address_value->str);
+			"address: every interface has the subnet of the link-local address %s; "
+			"name one with interface = \"...\"",
+			address_value->str);
 	} else if (!subnet_may_be_here(&address)) {
 		subnet = address_subnet(&address);
 		config_report_add(report, true, address_value->line, object,
-		        "address: no interface of this machine has an address in %s; give one such "
-		        "an address, or name one with interface = \"...\"",
-		        address_print(&subnet, print));
+			"address: no interface of this machine has an address in %s; give one such "
+			"an address, or name one with interface = \"...\"",
+			address_print(&subnet, print));
 	}
 }

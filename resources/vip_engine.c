@@ -86,7 +86,7 @@ static void release(struct vip *vip)
 	announcer_drop(vip->engine->announcer, &vip->announcement);
 	if (vip->is_watched)
 		duplicates_unwatch(
-		        vip->engine->duplicates, vip->watched_ifindex, vip->address.family);
+			vip->engine->duplicates, vip->watched_ifindex, vip->address.family);
 	vip->is_watched = false;
 }
 
@@ -132,7 +132,7 @@ static void link_prepare(struct vip *vip, const struct netlink_link *link)
 }
 
 static struct netlink_change *change_new(
-        struct vip_engine *engine, const struct vip *vip, bool add, int ifindex, uint8_t prefix_len)
+	struct vip_engine *engine, const struct vip *vip, bool add, int ifindex, uint8_t prefix_len)
 {
 	struct netlink_change *change = &engine->changes[engine->n_changes++];
 
@@ -160,7 +160,7 @@ static void plan_delete(struct vip_engine *engine, struct vip_task *task)
 
 	for (unsigned i = 0; i < vip->n_places; i++) {
 		const struct netlink_link *link =
-		        netlink_link(engine->netlink, vip->places[i].ifindex);
+			netlink_link(engine->netlink, vip->places[i].ifindex);
 
 		if (link)
 			link_prepare(vip, link); /* others on it must survive the deletion */
@@ -179,7 +179,7 @@ static void costs_update(struct vip_engine *engine, int64_t expected_ns, int64_t
 {
 	if (took_ns > 4 * expected_ns)
 		took_ns =
-		        4 * expected_ns; /* a moment without a processor is not the kernel's cost */
+			4 * expected_ns; /* a moment without a processor is not the kernel's cost */
 	for (size_t i = 0; i < 2; i++) {
 		bool is_in = false;
 
@@ -222,8 +222,8 @@ static int64_t plan_batch(struct vip_engine *engine, int sync_rc)
 
 	engine->n_tasks = engine->n_changes = 0;
 	while ((vip = TAILQ_FIRST(&engine->queue)) && engine->n_tasks < NETLINK_CHANGES_MAX &&
-	        engine->n_changes + VIP_PLACES_MAX <= NETLINK_CHANGES_MAX &&
-	        expected_ns < VIP_BATCH_NS) {
+		engine->n_changes + VIP_PLACES_MAX <= NETLINK_CHANGES_MAX &&
+		expected_ns < VIP_BATCH_NS) {
 		struct vip_task *task = &engine->tasks[engine->n_tasks];
 
 		if (defer(engine, vip))
@@ -232,15 +232,15 @@ static int64_t plan_batch(struct vip_engine *engine, int sync_rc)
 			break; /* alone, as it may take long */
 		engine->n_tasks++;
 		*task = (struct vip_task){.vip = vip,
-		        .job = vip->job,
-		        .op = vip->op,
-		        .first_change = engine->n_changes,
-		        .rc = sync_rc};
+			.job = vip->job,
+			.op = vip->op,
+			.first_change = engine->n_changes,
+			.rc = sync_rc};
 		job_drop(vip);
 		if (sync_rc < 0)
 			snprintf(task->text, sizeof(task->text),
-			        "the kernel's list of addresses could not be read: %s",
-			        strerror(-sync_rc));
+				"the kernel's list of addresses could not be read: %s",
+				strerror(-sync_rc));
 		else if (task->job == VIP_STOP)
 			plan_delete(engine, task);
 		else
@@ -259,9 +259,9 @@ static void task_failed(struct vip_task *task, const struct netlink_change *chan
 
 	task->rc = change->rc == -ENODEV && change->add ? -ENETDOWN : change->rc;
 	snprintf(task->text, sizeof(task->text), "%s could not be %s interface %s: %s%s%s",
-	        address_print(&change->address, address), change->add ? "set on" : "deleted from",
-	        link ? link->name : "(gone)", strerror(-change->rc), change->text[0] ? ": " : "",
-	        change->text);
+		address_print(&change->address, address), change->add ? "set on" : "deleted from",
+		link ? link->name : "(gone)", strerror(-change->rc), change->text[0] ? ": " : "",
+		change->text);
 }
 
 static void task_deleted(struct vip_engine *engine, struct vip_task *task)
@@ -277,7 +277,7 @@ static void task_deleted(struct vip_engine *engine, struct vip_task *task)
 	if (task->rc == 0 && task->vip->has_more_places) {
 		task->rc = -EEXIST;
 		snprintf(task->text, sizeof(task->text),
-		        "the address is also set on further interfaces; delete it there");
+			"the address is also set on further interfaces; delete it there");
 	}
 }
 
@@ -293,7 +293,7 @@ static void task_added(struct vip_engine *engine, struct vip_task *task, int64_t
 	}
 	/* An event tells later whether it is a primary. */
 	vip_watch_place_add(vip,
-	        &(struct vip_place){.ifindex = ifindex, .prefix_len = change->address.prefix_len});
+		&(struct vip_place){.ifindex = ifindex, .prefix_len = change->address.prefix_len});
 	vip->running = true;
 	vip->ifindex = ifindex;
 	if (task->job != VIP_PUT_BACK)
@@ -307,7 +307,7 @@ static void task_added(struct vip_engine *engine, struct vip_task *task, int64_t
 	/* Without ears the address serves all the same. */
 	if (!vip->is_watched && task->netlink_link.has_neighbours)
 		vip->is_watched =
-		        duplicates_watch(engine->duplicates, ifindex, vip->address.family) == 0;
+			duplicates_watch(engine->duplicates, ifindex, vip->address.family) == 0;
 	vip->watched_ifindex = ifindex;
 }
 
@@ -360,7 +360,7 @@ static void task_finish(struct vip_task *task)
 		task_lost(task);
 	} else if (task->job == VIP_PUT_BACK) {
 		snprintf(text, sizeof(text), "%s was deleted from %s by somebody; put back",
-		        address_print(&vip->address, address), task->netlink_link.name);
+			address_print(&vip->address, address), task->netlink_link.name);
 		host->note(host->ctx, &vip->res, text);
 	}
 }
@@ -400,7 +400,7 @@ static void flush_soon(struct vip_engine *engine)
 {
 	if (!engine->flush)
 		(void)loop_timer_add(
-		        engine->loop, 0, engine_flush, engine, "vip: flush", &engine->flush);
+			engine->loop, 0, engine_flush, engine, "vip: flush", &engine->flush);
 }
 
 static void engine_flush(void *ctx)
@@ -419,8 +419,8 @@ void vip_engine_submit(struct vip *vip, enum vip_job job, uint64_t op)
 {
 	struct vip_engine *engine = vip->engine;
 	bool at_once = !engine->is_busy && TAILQ_EMPTY(&engine->queue) &&
-	               engine->burst < VIP_BURST_MAX &&
-	               (job == VIP_START || (job == VIP_STOP && !is_primary(vip)));
+		       engine->burst < VIP_BURST_MAX &&
+		       (job == VIP_START || (job == VIP_STOP && !is_primary(vip)));
 
 	job_drop(vip); /* a put-back that is no longer wanted */
 	vip->is_deferred = false;

@@ -50,9 +50,9 @@ struct vip {
 	struct resource res; /* first: vip.c casts */
 	struct vip_engine *engine;
 	struct ip_address address;
-	char *interface; /* NULL: by subnet */
-	size_t slot;     /* in engine->vips */
-	struct vip *next;      /* of the same bucket */
+	char *interface;  /* NULL: by subnet */
+	size_t slot;      /* in engine->vips */
+	struct vip *next; /* of the same bucket */
 
 	enum vip_job job; /* queued while not VIP_IDLE */
 	bool is_deferred; /* its stop was moved behind the others */
@@ -129,7 +129,7 @@ struct vip *vip_engine_find(struct vip_engine *engine, const struct ip_address *
 extern const struct netlink_ops vip_watch_ops;
 /* duplicate_fn; ctx is the engine. */
 void vip_watch_heard(
-        void *ctx, const struct ip_address *address, const uint8_t mac[6], int ifindex);
+	void *ctx, const struct ip_address *address, const uint8_t mac[6], int ifindex);
 /* Where the vip belongs. 0, or -ENETDOWN with why: the vip is not fit for now. */
 int vip_watch_resolve(struct vip *vip, struct netlink_link *ret_link, char *reterr, size_t size);
 bool vip_watch_is_at(const struct vip *vip, int ifindex);

@@ -44,7 +44,7 @@ void vip_watch_place_add(struct vip *vip, const struct vip_place *place)
 }
 
 static int resolve_by_subnet(
-        struct vip *vip, struct netlink_link *ret_link, char *reterr, size_t size)
+	struct vip *vip, struct netlink_link *ret_link, char *reterr, size_t size)
 {
 	struct netlink *netlink = vip->engine->netlink;
 	struct ip_address subnet = address_subnet(&vip->address);
@@ -61,15 +61,15 @@ static int resolve_by_subnet(
 	case NETLINK_FOUND: *ret_link = *links[0]; return 0;
 	case NETLINK_AMBIGUOUS:
 		snprintf(reterr, size,
-		        "both %s and %s have an address in %s; name one of them with interface",
-		        links[0]->name, links[1]->name, address_print(&subnet, text));
+			"both %s and %s have an address in %s; name one of them with interface",
+			links[0]->name, links[1]->name, address_print(&subnet, text));
 		return -ENETDOWN;
 	case NETLINK_NONE: break;
 	}
 	snprintf(reterr, size,
-	        "no interface has an address in %s; give one such an address, or name it with "
-	        "interface",
-	        address_print(&subnet, text));
+		"no interface has an address in %s; give one such an address, or name it with "
+		"interface",
+		address_print(&subnet, text));
 	return -ENETDOWN;
 }
 
@@ -121,8 +121,8 @@ void vip_watch_leave(struct vip *vip)
 		const struct vip *other = engine->vips[i];
 
 		if (other->joined_ifindex == ifindex &&
-		        other->joined_socket == vip->joined_socket &&
-		        solicited_is_same_group(&other->address, &vip->address))
+			other->joined_socket == vip->joined_socket &&
+			solicited_is_same_group(&other->address, &vip->address))
 			return;
 	}
 	solicited_leave(vip->joined_socket, ifindex, &vip->address);
@@ -134,7 +134,7 @@ static void follow_group(struct vip *vip, int ifindex)
 		return;
 	vip_watch_leave(vip);
 	if (ifindex != 0 && solicited_join(vip->engine->solicited, ifindex, &vip->address,
-	                            &vip->joined_socket) == 0)
+				    &vip->joined_socket) == 0)
 		vip->joined_ifindex = ifindex;
 }
 
@@ -223,11 +223,11 @@ static void judge_later(struct vip_engine *engine, int64_t delay_ns)
 {
 	if (!engine->judge_later)
 		(void)loop_timer_add(engine->loop, delay_ns, on_judge_later, engine, "vip: judge",
-		        &engine->judge_later);
+			&engine->judge_later);
 }
 
 static bool watch_address(
-        void *ctx, const struct ip_address *address, int ifindex, bool is_primary, bool present)
+	void *ctx, const struct ip_address *address, int ifindex, bool is_primary, bool present)
 {
 	struct vip_engine *engine = ctx;
 	struct vip *vip = vip_engine_find(engine, address);
@@ -236,7 +236,7 @@ static bool watch_address(
 		return false;
 	if (present) {
 		vip_watch_place_add(
-		        vip, &(struct vip_place){ifindex, address->prefix_len, is_primary});
+			vip, &(struct vip_place){ifindex, address->prefix_len, is_primary});
 	} else {
 		vip_watch_place_del(vip, ifindex, address->prefix_len);
 		engine->judge |= vip->running;
@@ -283,10 +283,10 @@ static void watch_settled(void *ctx, bool links_changed, bool subnets_changed)
 }
 
 const struct netlink_ops vip_watch_ops = {
-        .address = watch_address,
-        .link_gone = watch_link_gone,
-        .reset = watch_reset,
-        .settled = watch_settled,
+	.address = watch_address,
+	.link_gone = watch_link_gone,
+	.reset = watch_reset,
+	.settled = watch_settled,
 };
 
 /* May this MAC be noted (again)? With more rivals than places that were all noted lately: no. */
@@ -332,9 +332,9 @@ void vip_watch_heard(void *ctx, const struct ip_address *address, const uint8_t 
 		return;
 	link = netlink_link(engine->netlink, ifindex);
 	snprintf(text, sizeof(text),
-	        "%s is also used by MAC %02x:%02x:%02x:%02x:%02x:%02x, seen on %s; take it away "
-	        "from that machine",
-	        address_print_bare(address, print), mac[0], mac[1], mac[2], mac[3], mac[4], mac[5],
-	        link ? link->name : "a vanished interface");
+		"%s is also used by MAC %02x:%02x:%02x:%02x:%02x:%02x, seen on %s; take it away "
+		"from that machine",
+		address_print_bare(address, print), mac[0], mac[1], mac[2], mac[3], mac[4], mac[5],
+		link ? link->name : "a vanished interface");
 	vip->res.host->note(vip->res.host->ctx, &vip->res, text);
 }

@@ -45,7 +45,7 @@ static void refuse(struct core *core, uint64_t request_id, uint32_t group, const
 
 /* Why a group can't go to a node, in words; false: it can. */
 static bool is_barred(
-        const struct core *core, uint32_t group, uint8_t node, char *ret_text, size_t size)
+	const struct core *core, uint32_t group, uint8_t node, char *ret_text, size_t size)
 {
 	const struct group_rec *rec = &core->state.groups[group];
 	enum node_state state = core->state.nodes[node].state;
@@ -53,16 +53,16 @@ static bool is_barred(
 
 	if (state == NODE_DIFFERS)
 		snprintf(ret_text, size,
-		        "node %s runs with another config; make the files agree, or choose another "
-		        "with --to",
-		        name);
+			"node %s runs with another config; make the files agree, or choose another "
+			"with --to",
+			name);
 	else if (state != NODE_ONLINE)
 		snprintf(ret_text, size, "node %s is %s; choose another with --to", name,
-		        node_state_name(state));
+			node_state_name(state));
 	else if (rec->unfit_on & node_bit(node))
 		snprintf(ret_text, size,
-		        "node %s cannot run it now (%s); mend that, or choose another with --to",
-		        name, rec->problem ? rec->problem : "its interface is down");
+			"node %s cannot run it now (%s); mend that, or choose another with --to",
+			name, rec->problem ? rec->problem : "its interface is down");
 	else
 		return false;
 	return true;
@@ -80,8 +80,8 @@ static uint8_t failover_target(struct core *core, const struct core_event *event
 
 	if (!rec->enabled) {
 		snprintf(text, sizeof(text),
-		        "group %s is set offline; bring it online first: clusterctl online %s",
-		        group_name, group_name);
+			"group %s is set offline; bring it online first: clusterctl online %s",
+			group_name, group_name);
 		refuse(core, request_id, group, text);
 		return CORE_NO_NODE;
 	}
@@ -89,7 +89,7 @@ static uint8_t failover_target(struct core *core, const struct core_event *event
 		node = node_named(core, event->admin.to);
 		if (node == CORE_NO_NODE) {
 			effect_reply(core, request_id, CORE_REPLY_NOT_FOUND, group,
-			        "there is no node \"%s\" in the config", event->admin.to);
+				"there is no node \"%s\" in the config", event->admin.to);
 			return CORE_NO_NODE;
 		}
 		if (is_barred(core, group, node, text, sizeof(text))) {
@@ -100,11 +100,11 @@ static uint8_t failover_target(struct core *core, const struct core_event *event
 	}
 	policy_load_init(&load, &core->state);
 	node = policy_best(core->config, &core->state, &load, group,
-	        rec->owner == CORE_NO_NODE ? 0 : node_bit(rec->owner));
+		rec->owner == CORE_NO_NODE ? 0 : node_bit(rec->owner));
 	if (node == CORE_NO_NODE) {
 		snprintf(text, sizeof(text),
-		        "no other node that is online can run group %s; see clusterctl status",
-		        group_name);
+			"no other node that is online can run group %s; see clusterctl status",
+			group_name);
 		refuse(core, request_id, group, text);
 	}
 	return node;
@@ -115,14 +115,14 @@ static bool is_ready(struct core *core, uint64_t request_id)
 	if (core_may_act(core) && !core->is_leaving)
 		return true;
 	effect_reply(core, request_id, CORE_REPLY_NO_QUORUM, UINT32_MAX,
-	        core->is_leaving ? "clusterd on this node is being stopped; ask another node"
-	        : core->phase == CORE_DIFFERS
-	                ? "this node's config differs from the cluster's, so it takes "
-	                  "part in nothing; see clusterctl status"
-	        : core->phase == CORE_JOINING
-	                ? "this node is still joining the cluster; try again in a moment"
-	                : "this node has no quorum: it can decide nothing until enough "
-	                  "nodes are up and connected; see clusterctl status");
+		core->is_leaving ? "clusterd on this node is being stopped; ask another node"
+		: core->phase == CORE_DIFFERS
+			? "this node's config differs from the cluster's, so it takes "
+			  "part in nothing; see clusterctl status"
+		: core->phase == CORE_JOINING
+			? "this node is still joining the cluster; try again in a moment"
+			: "this node has no quorum: it can decide nothing until enough "
+			  "nodes are up and connected; see clusterctl status");
 	return false;
 }
 
@@ -139,13 +139,13 @@ void admin_step(struct core *core, const struct core_event *event)
 	group = group_named(core, event->admin.name, &is_group);
 	if (group == UINT32_MAX) {
 		effect_reply(core, request_id, CORE_REPLY_NOT_FOUND, UINT32_MAX,
-		        "there is no group or resource \"%s\" in the config", event->admin.name);
+			"there is no group or resource \"%s\" in the config", event->admin.name);
 		return;
 	}
 	if (!is_group && event->admin.verb != CORE_FAILOVER) {
 		effect_reply(core, request_id, CORE_REPLY_REFUSED, group,
-		        "\"%s\" is a resource of group %s; name the group", event->admin.name,
-		        core->config->groups[group].name);
+			"\"%s\" is a resource of group %s; name the group", event->admin.name,
+			core->config->groups[group].name);
 		return;
 	}
 	if (core->n_waiters == CORE_REQUESTS_MAX) {
@@ -162,11 +162,11 @@ void admin_step(struct core *core, const struct core_event *event)
 	effect_send(core, &msg);
 	waiter = &core->waiters[core->n_waiters++];
 	*waiter = (struct waiter){
-	        .request_id = request_id,
-	        .group = group,
-	        .verb = event->admin.verb,
-	        .to = msg.node,
-	        .wait = event->admin.wait,
+		.request_id = request_id,
+		.group = group,
+		.verb = event->admin.verb,
+		.to = msg.node,
+		.wait = event->admin.wait,
 	};
 }
 
@@ -175,7 +175,7 @@ static void order_failover(struct core *core, const struct msg *msg)
 	struct group_rec *rec = &core->state.groups[msg->group];
 
 	if (!rec->enabled || msg->node >= core->state.n_nodes ||
-	        core->state.nodes[msg->node].state != NODE_ONLINE)
+		core->state.nodes[msg->node].state != NODE_ONLINE)
 		return; /* overtaken by events; the waiter finds it elsewhere and says so */
 	rec->failed_on &= ~node_bit(msg->node);
 	rec->restarts = 0;
@@ -207,11 +207,11 @@ void admin_apply(struct core *core, uint8_t node, const struct msg *msg)
 {
 	static const char *const orders[CORE_VERBS] = {"failover", "online", "offline"};
 	const char *to =
-	        msg->node < core->state.n_nodes ? core->config->nodes[msg->node].name : NULL;
+		msg->node < core->state.n_nodes ? core->config->nodes[msg->node].name : NULL;
 
 	effect_note(core, CORE_NOTE_INFO, true, "group %s: %s%s%s ordered on %s",
-	        core->config->groups[msg->group].name, orders[msg->verb], to ? " to " : "",
-	        to ? to : "", core->config->nodes[node].name);
+		core->config->groups[msg->group].name, orders[msg->verb], to ? " to " : "",
+		to ? to : "", core->config->nodes[node].name);
 	if (msg->verb == CORE_FAILOVER)
 		order_failover(core, msg);
 	else
@@ -238,12 +238,12 @@ static bool answer(struct core *core, const struct waiter *waiter)
 	}
 	if (rec->enabled == (waiter->verb == CORE_OFFLINE)) { /* its end would never come */
 		effect_reply(core, waiter->request_id, CORE_REPLY_FAILED, waiter->group,
-		        "group %s was set %s meanwhile", name, rec->enabled ? "online" : "offline");
+			"group %s was set %s meanwhile", name, rec->enabled ? "online" : "offline");
 		return true;
 	}
 	if (rec->state == GROUP_BLOCKED || rec->state == GROUP_FAILED) {
 		effect_reply(core, waiter->request_id, CORE_REPLY_FAILED, waiter->group,
-		        "group %s is %s: %s", name, group_state_name(rec->state), problem);
+			"group %s is %s: %s", name, group_state_name(rec->state), problem);
 		return true;
 	}
 	if (waiter->verb == CORE_OFFLINE && rec->state == GROUP_OFFLINE && !rec->may_run_on) {
@@ -251,13 +251,13 @@ static bool answer(struct core *core, const struct waiter *waiter)
 		return true;
 	}
 	if (rec->state != GROUP_ONLINE || rec->target != CORE_NO_NODE ||
-	        waiter->verb == CORE_OFFLINE)
+		waiter->verb == CORE_OFFLINE)
 		return false;
 	if (waiter->verb == CORE_FAILOVER && rec->owner != waiter->to)
 		effect_reply(core, waiter->request_id, CORE_REPLY_FAILED, waiter->group,
-		        "group %s is online on %s instead of %s: %s", name,
-		        core->config->nodes[rec->owner].name, core->config->nodes[waiter->to].name,
-		        problem);
+			"group %s is online on %s instead of %s: %s", name,
+			core->config->nodes[rec->owner].name, core->config->nodes[waiter->to].name,
+			problem);
 	else
 		effect_reply(core, waiter->request_id, CORE_REPLY_OK, waiter->group, NULL);
 	return true;
@@ -290,6 +290,6 @@ void admin_fail_all(struct core *core, const char *why)
 {
 	for (uint32_t i = 0; i < core->n_waiters; i++)
 		effect_reply(core, core->waiters[i].request_id, CORE_REPLY_NO_QUORUM,
-		        core->waiters[i].group, "not known whether it was done: %s", why);
+			core->waiters[i].group, "not known whether it was done: %s", why);
 	core->n_waiters = 0;
 }

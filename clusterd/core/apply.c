@@ -11,7 +11,7 @@
 #include "clusterd/core/internal.h"
 
 void group_move(struct core *core, uint32_t group, enum group_event event, uint8_t node,
-        enum cause cause, uint8_t cause_node)
+	enum cause cause, uint8_t cause_node)
 {
 	struct group_rec *rec = &core->state.groups[group];
 	struct local_group *local = &core->local[group];
@@ -27,8 +27,8 @@ void group_move(struct core *core, uint32_t group, enum group_event event, uint8
 	if (event == GROUP_EV_START) {
 		local->proof_us = core->in_view ? core->view_us : core->event->now_us;
 		local->quorum_us = core->in_view && core->quorum_us > core->view_us
-		                           ? core->quorum_us
-		                           : local->proof_us;
+					   ? core->quorum_us
+					   : local->proof_us;
 		local->decided_us = core->event->now_us;
 	} else if (event == GROUP_EV_STOP || event == GROUP_EV_OWNER_LOST) {
 		local->release_us = -1;
@@ -38,7 +38,7 @@ void group_move(struct core *core, uint32_t group, enum group_event event, uint8
 }
 
 void record_add(struct core *core, uint32_t group, uint8_t from, bool is_online, int64_t wall_ms,
-        const int64_t *phase_us)
+	const int64_t *phase_us)
 {
 	const struct group_rec *rec = &core->state.groups[group];
 	struct core_record *entry = calloc(1, sizeof(*entry));
@@ -54,7 +54,7 @@ void record_add(struct core *core, uint32_t group, uint8_t from, bool is_online,
 	for (unsigned i = 0; i < PHASES; i++)
 		entry->phase_us[i] = phase_us ? phase_us[i] : -1;
 	core_cause_text(
-	        core, rec->cause, rec->cause_node, entry->cause_text, sizeof(entry->cause_text));
+		core, rec->cause, rec->cause_node, entry->cause_text, sizeof(entry->cause_text));
 	effect_add(core, CORE_DO_RECORD)->record = entry;
 }
 
@@ -74,9 +74,9 @@ static void set_problem(struct core *core, uint8_t node, const struct msg *msg)
 	const struct core_group *group = &core->config->groups[msg->group];
 	char text[CORE_TEXT_SIZE] = "";
 	const char *parts[] = {msg->resource < group->n_resources
-	                               ? group->resources[msg->resource].name
-	                               : group->name,
-	        " on ", core->config->nodes[node].name, ": ", msg->text};
+				       ? group->resources[msg->resource].name
+				       : group->name,
+		" on ", core->config->nodes[node].name, ": ", msg->text};
 	size_t at = 0;
 
 	for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
@@ -101,7 +101,7 @@ static void apply_start_failed(struct core *core, uint8_t node, const struct msg
 	if (rec->target == node)
 		rec->target = CORE_NO_NODE;
 	group_move(core, msg->group, msg->is_clean ? GROUP_EV_START_FAILED : GROUP_EV_STOP_FAILED,
-	        node, CAUSE_START_FAILED, node);
+		node, CAUSE_START_FAILED, node);
 }
 
 /* A soft failure is mended in place once; the next one, or one that this node cannot mend, moves
@@ -114,7 +114,7 @@ static void apply_failed(struct core *core, uint8_t node, const struct msg *msg)
 		return;
 	set_problem(core, node, msg);
 	effect_note(core, CORE_NOTE_WARNING, true, "group %s: %s",
-	        core->config->groups[msg->group].name, rec->problem ? rec->problem : "failed");
+		core->config->groups[msg->group].name, rec->problem ? rec->problem : "failed");
 	if (msg->unfit) {
 		rec->unfit_on |= node_bit(node);
 	} else if (rec->restarts > 0) {
@@ -148,7 +148,7 @@ static void apply_stop_failed(struct core *core, uint8_t node, const struct msg 
 	set_problem(core, node, msg);
 	if (rec->owner == node && rec->state == GROUP_STOPPING)
 		group_move(
-		        core, msg->group, GROUP_EV_STOP_FAILED, node, rec->cause, rec->cause_node);
+			core, msg->group, GROUP_EV_STOP_FAILED, node, rec->cause, rec->cause_node);
 }
 
 static void apply_forget(struct core *core, const struct msg *msg)
@@ -172,7 +172,7 @@ static void apply_leaving(struct core *core, uint8_t node)
 		return;
 	core->state.nodes[node].state = NODE_LEAVING;
 	effect_note(core, CORE_NOTE_INFO, true, "node %s: is being stopped; its groups move",
-	        core->config->nodes[node].name);
+		core->config->nodes[node].name);
 	core_touch_all(core);
 }
 
@@ -181,7 +181,7 @@ static void apply_holdoff_over(struct core *core, const struct msg *msg)
 	struct node_rec *rec = &core->state.nodes[msg->node % CORE_MAX_NODES];
 
 	if (msg->node >= core->state.n_nodes || rec->incarnation != msg->node_incarnation ||
-	        (rec->state != NODE_LOST && rec->state != NODE_JOINING))
+		(rec->state != NODE_LOST && rec->state != NODE_JOINING))
 		return;
 	if (rec->state == NODE_LOST)
 		rec->state = NODE_OFFLINE;
@@ -197,7 +197,7 @@ static void apply_differs(struct core *core, uint8_t node, const struct msg *msg
 	if (strcmp(rec->difference, msg->text) != 0) {
 		memcpy(rec->difference, msg->text, sizeof(rec->difference));
 		effect_note(core, CORE_NOTE_ERROR, true, "node %s: its config differs: %s",
-		        core->config->nodes[node].name, rec->difference);
+			core->config->nodes[node].name, rec->difference);
 	}
 	if (msg->all_stopped)
 		clear_node(core, node, CAUSE_CONFIG);
@@ -211,7 +211,7 @@ static void apply_fit(struct core *core, uint8_t node, const struct msg *msg)
 		return;
 	rec->unfit_on &= ~node_bit(node);
 	effect_note(core, CORE_NOTE_INFO, true, "group %s: can run on %s again",
-	        core->config->groups[msg->group].name, core->config->nodes[node].name);
+		core->config->groups[msg->group].name, core->config->nodes[node].name);
 	if (rec->state == GROUP_FAILED)
 		rec->cause = CAUSE_RETRY;
 	core_touch(core, msg->group);
@@ -255,8 +255,8 @@ static bool has_switched(const struct core *core, uint8_t node, const struct msg
 static void apply_known(struct core *core, uint8_t node, uint32_t nodeid, const struct msg *msg)
 {
 	bool is_of_group = msg->type == MSG_FIT || msg->type == MSG_FORGET ||
-	                   (msg->type >= MSG_STARTED && msg->type <= MSG_STOP_FAILED) ||
-	                   msg->type == MSG_ADMIN;
+			   (msg->type >= MSG_STARTED && msg->type <= MSG_STOP_FAILED) ||
+			   msg->type == MSG_ADMIN;
 
 	if (msg->type == MSG_HELLO)
 		hello_apply(core, node, nodeid, msg);
@@ -265,7 +265,7 @@ static void apply_known(struct core *core, uint8_t node, uint32_t nodeid, const 
 	else if (has_switched(core, node, msg))
 		join_begin(core); /* it found us with yet another one loaded */
 	else if (!is_known_sender(core, node, msg) ||
-	         (is_of_group && msg->group >= core->state.n_groups))
+		 (is_of_group && msg->group >= core->state.n_groups))
 		return;
 	else if (msg->type == MSG_SNAPSHOT)
 		snapshot_apply(core, msg);
@@ -294,14 +294,14 @@ static void note_foreign(struct core *core, uint8_t node, int rc, const struct m
 	core->foreign_said |= node_bit(node);
 	if (rc == -EPROTONOSUPPORT)
 		effect_note(core, CORE_NOTE_ERROR, false,
-		        "node %s speaks version %u of the protocol, this one speaks %u: install "
-		        "the "
-		        "same version of clusterd; such messages are ignored",
-		        name, msg->protocol, CORE_PROTOCOL);
+			"node %s speaks version %u of the protocol, this one speaks %u: install "
+			"the "
+			"same version of clusterd; such messages are ignored",
+			name, msg->protocol, CORE_PROTOCOL);
 	else
 		effect_note(core, CORE_NOTE_WARNING, false,
-		        "node %s sent a message that is not well-formed; such messages are ignored",
-		        name);
+			"node %s sent a message that is not well-formed; such messages are ignored",
+			name);
 }
 
 void message_apply(struct core *core, uint8_t node, const void *data, size_t len)
@@ -335,7 +335,7 @@ void message_deliver(struct core *core, uint32_t nodeid, const void *data, size_
 		message_apply(core, node, data, len);
 	} else if (!queue_add(core, node, data, len)) {
 		effect_note(core, CORE_NOTE_WARNING, false,
-		        "too many messages while waiting for quorum: asking for the state anew");
+			"too many messages while waiting for quorum: asking for the state anew");
 		join_begin(core);
 	}
 }

@@ -10,12 +10,12 @@
 #include "clusterd/core/internal.h"
 
 static const char *const phase_names[CORE_PHASES] = {
-        [CORE_OUT] = "waiting-for-corosync",
-        [CORE_JOINING] = "joining",
-        [CORE_MEMBER] = "member",
-        [CORE_NO_QUORUM] = "no-quorum",
-        [CORE_DIFFERS] = "differs",
-        [CORE_LEFT] = "left",
+	[CORE_OUT] = "waiting-for-corosync",
+	[CORE_JOINING] = "joining",
+	[CORE_MEMBER] = "member",
+	[CORE_NO_QUORUM] = "no-quorum",
+	[CORE_DIFFERS] = "differs",
+	[CORE_LEFT] = "left",
 };
 
 int core_new(const struct core_setup *setup, struct core **ret_core)
@@ -34,7 +34,7 @@ int core_new(const struct core_setup *setup, struct core **ret_core)
 	core->sync_touched = calloc(groups, 1);
 	core->saved_offline = calloc(groups, sizeof(bool));
 	if (!core->plan_touched || !core->sync_touched || !core->saved_offline ||
-	        state_init(&core->state, config) < 0 || local_init(core) < 0) {
+		state_init(&core->state, config) < 0 || local_init(core) < 0) {
 		core_free(core);
 		return -ENOMEM;
 	}
@@ -199,7 +199,7 @@ static void dispatch(struct core *core, const struct core_event *event)
 	case CORE_EV_QUORUM: quorum_step(core, event->quorum.ring, event->quorum.quorate); break;
 	case CORE_EV_MESSAGE:
 		message_deliver(
-		        core, event->message.nodeid, event->message.data, event->message.len);
+			core, event->message.nodeid, event->message.data, event->message.len);
 		break;
 	case CORE_EV_TIMER:
 		if (event->timer == CORE_TIMER_TICK)
@@ -226,11 +226,11 @@ static void rejoin_if_stalled(struct core *core)
 	int64_t late_us = core->event->now_us - core->tick_us;
 
 	if ((core->phase != CORE_MEMBER && core->phase != CORE_JOINING &&
-	            core->phase != CORE_DIFFERS) ||
-	        core->tick_us == 0 || late_us < core->holdoff_us)
+		    core->phase != CORE_DIFFERS) ||
+		core->tick_us == 0 || late_us < core->holdoff_us)
 		return;
 	effect_note(core, CORE_NOTE_WARNING, false, "this node: clusterd did not run for %lld ms",
-	        (long long)(late_us / 1000));
+		(long long)(late_us / 1000));
 	if (core->phase == CORE_MEMBER)
 		keep_for_a_while(core);
 	join_begin(core);

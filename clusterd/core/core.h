@@ -28,10 +28,10 @@ enum core_event_type {
 	CORE_EV_RESOURCE_FIT,
 	CORE_EV_ADMIN,
 	CORE_EV_ADMIN_GONE, /* nobody waits for the answer any more */
-	CORE_EV_CONFIG,   /* a newly loaded config */
-	CORE_EV_COMPARED, /* answer to CORE_DO_COMPARE */
-	CORE_EV_LEAVE,    /* stop in order */
-	CORE_EV_LOST,     /* corosync has gone: let go of everything */
+	CORE_EV_CONFIG,     /* a newly loaded config */
+	CORE_EV_COMPARED,   /* answer to CORE_DO_COMPARE */
+	CORE_EV_LEAVE,      /* stop in order */
+	CORE_EV_LOST,       /* corosync has gone: let go of everything */
 };
 
 struct core_view {
@@ -90,7 +90,7 @@ struct core_event {
 			bool wait;
 		} admin;
 		uint64_t gone_request_id; /* CORE_EV_ADMIN_GONE */
-		const char *compared; /* how the cluster's config differs from ours, in words */
+		const char *compared;     /* how the cluster's config differs from ours, in words */
 		const struct core_config *config; /* CORE_EV_CONFIG: borrowed, see CORE_DO_SWITCH */
 	};
 };
@@ -173,7 +173,7 @@ struct core_effect {
 		struct core_record *record; /* owned */
 		struct {
 			char *text; /* owned: the cluster's canonical config, or "": too long to
-			               send */
+				       send */
 		} compare;
 	};
 };

@@ -75,7 +75,7 @@ static char *format(const char *fmt, va_list args)
 }
 
 void effect_note(
-        struct core *core, enum core_note_level level, bool is_replicated, const char *fmt, ...)
+	struct core *core, enum core_note_level level, bool is_replicated, const char *fmt, ...)
 {
 	struct core_effect *effect = effect_add(core, CORE_DO_NOTE);
 	va_list args;
@@ -88,7 +88,7 @@ void effect_note(
 }
 
 void effect_reply(struct core *core, uint64_t request_id, enum core_reply_code code, uint32_t group,
-        const char *fmt, ...)
+	const char *fmt, ...)
 {
 	struct core_effect *effect = effect_add(core, CORE_DO_REPLY);
 	va_list args;

@@ -22,7 +22,7 @@ static uint64_t common_digest(const struct core *core)
 			continue;
 		for (unsigned j = 0; j < core->config->n_nodes; j++) {
 			if (core->hello[j].seen && core->hello[j].msg.config_digest ==
-			                                   core->hello[i].msg.config_digest)
+							   core->hello[i].msg.config_digest)
 				count++;
 		}
 		if (count > best_count) {
@@ -88,7 +88,7 @@ static bool is_best_former(const struct core *core, uint64_t digest)
 		if (!hello->seen || hello->msg.config_digest != digest || i == core->self)
 			continue;
 		if (hello->msg.version > own->msg.version ||
-		        (hello->msg.version == own->msg.version && i < core->self))
+			(hello->msg.version == own->msg.version && i < core->self))
 			return false;
 	}
 	return true;
@@ -102,9 +102,9 @@ static bool is_offline_by_order(const struct core *core, uint32_t group)
 void join_try_form(struct core *core)
 {
 	struct msg msg = {
-	        .type = MSG_FORM,
-	        .ring = core->view.ring,
-	        .hello_seq = core->n_answers,
+		.type = MSG_FORM,
+		.ring = core->view.ring,
+		.hello_seq = core->n_answers,
 	};
 	uint64_t digest = common_digest(core);
 	struct buf buf = {0};
@@ -118,7 +118,7 @@ void join_try_form(struct core *core)
 		const struct hello_rec *hello = &core->hello[i];
 
 		if (!hello->seen || hello->msg.config_digest != digest ||
-		        hello->n_found != core->config->n_groups)
+			hello->n_found != core->config->n_groups)
 			continue;
 		buf_u8(&buf, i);
 		buf_u64(&buf, hello->msg.incarnation);
@@ -146,10 +146,10 @@ static void silent_hold(struct core *core)
 		rec->state = view_has_daemon(&core->view, nodeid) ? NODE_JOINING : NODE_LOST;
 		rec->is_returning = true;
 		effect_note(core, CORE_NOTE_WARNING, true,
-		        "node %s: its clusterd is silent and may have left groups running; they "
-		        "wait "
-		        "for it until the hold-off ends",
-		        core->config->nodes[i].name);
+			"node %s: its clusterd is silent and may have left groups running; they "
+			"wait "
+			"for it until the hold-off ends",
+			core->config->nodes[i].name);
 		node_hold_all(core, i);
 		if (rec->state == NODE_LOST)
 			core->lost_us[i] = core->view_us; /* it was not in the view already */
@@ -221,8 +221,8 @@ void join_form(struct core *core, const struct msg *msg)
 		form_take(core, msg);
 	} else if (core->phase == CORE_MEMBER) {
 		effect_note(core, CORE_NOTE_WARNING, false,
-		        "the others formed the cluster anew without this node: letting go of "
-		        "everything");
+			"the others formed the cluster anew without this node: letting go of "
+			"everything");
 		core->keep_until_us = 0;
 		join_begin(core);
 	}

@@ -6,44 +6,44 @@
 #define TO(state) ((state) + 1)
 
 static const unsigned char transitions[GROUP_STATES][GROUP_EVENTS] = {
-        [GROUP_OFFLINE] =
-                {
-                        [GROUP_EV_START] = TO(GROUP_STARTING),
-                        [GROUP_EV_ADOPTED] = TO(GROUP_ONLINE),
-                        [GROUP_EV_NOWHERE] = TO(GROUP_FAILED),
-                },
-        [GROUP_STARTING] =
-                {
-                        [GROUP_EV_STARTED] = TO(GROUP_ONLINE),
-                        [GROUP_EV_START_FAILED] = TO(GROUP_OFFLINE),
-                        [GROUP_EV_STOP] = TO(GROUP_STOPPING),
-                        [GROUP_EV_STOP_FAILED] = TO(GROUP_BLOCKED),
-                        [GROUP_EV_OWNER_LOST] = TO(GROUP_OFFLINE),
-                },
-        [GROUP_ONLINE] =
-                {
-                        [GROUP_EV_STOP] = TO(GROUP_STOPPING),
-                        [GROUP_EV_FAILED] = TO(GROUP_STOPPING),
-                        [GROUP_EV_OWNER_LOST] = TO(GROUP_OFFLINE),
-                },
-        [GROUP_STOPPING] =
-                {
-                        [GROUP_EV_STOPPED] = TO(GROUP_OFFLINE),
-                        [GROUP_EV_STOP_FAILED] = TO(GROUP_BLOCKED),
-                        [GROUP_EV_OWNER_LOST] = TO(GROUP_OFFLINE),
-                },
-        [GROUP_FAILED] =
-                {
-                        [GROUP_EV_START] = TO(GROUP_STARTING),
-                        [GROUP_EV_ADOPTED] = TO(GROUP_ONLINE),
-                        [GROUP_EV_GIVEN_UP] = TO(GROUP_OFFLINE),
-                },
-        [GROUP_BLOCKED] =
-                {
-                        [GROUP_EV_STOPPED] = TO(GROUP_OFFLINE),
-                        [GROUP_EV_STOP_FAILED] = TO(GROUP_BLOCKED),
-                        [GROUP_EV_OWNER_LOST] = TO(GROUP_OFFLINE),
-                },
+	[GROUP_OFFLINE] =
+		{
+			[GROUP_EV_START] = TO(GROUP_STARTING),
+			[GROUP_EV_ADOPTED] = TO(GROUP_ONLINE),
+			[GROUP_EV_NOWHERE] = TO(GROUP_FAILED),
+		},
+	[GROUP_STARTING] =
+		{
+			[GROUP_EV_STARTED] = TO(GROUP_ONLINE),
+			[GROUP_EV_START_FAILED] = TO(GROUP_OFFLINE),
+			[GROUP_EV_STOP] = TO(GROUP_STOPPING),
+			[GROUP_EV_STOP_FAILED] = TO(GROUP_BLOCKED),
+			[GROUP_EV_OWNER_LOST] = TO(GROUP_OFFLINE),
+		},
+	[GROUP_ONLINE] =
+		{
+			[GROUP_EV_STOP] = TO(GROUP_STOPPING),
+			[GROUP_EV_FAILED] = TO(GROUP_STOPPING),
+			[GROUP_EV_OWNER_LOST] = TO(GROUP_OFFLINE),
+		},
+	[GROUP_STOPPING] =
+		{
+			[GROUP_EV_STOPPED] = TO(GROUP_OFFLINE),
+			[GROUP_EV_STOP_FAILED] = TO(GROUP_BLOCKED),
+			[GROUP_EV_OWNER_LOST] = TO(GROUP_OFFLINE),
+		},
+	[GROUP_FAILED] =
+		{
+			[GROUP_EV_START] = TO(GROUP_STARTING),
+			[GROUP_EV_ADOPTED] = TO(GROUP_ONLINE),
+			[GROUP_EV_GIVEN_UP] = TO(GROUP_OFFLINE),
+		},
+	[GROUP_BLOCKED] =
+		{
+			[GROUP_EV_STOPPED] = TO(GROUP_OFFLINE),
+			[GROUP_EV_STOP_FAILED] = TO(GROUP_BLOCKED),
+			[GROUP_EV_OWNER_LOST] = TO(GROUP_OFFLINE),
+		},
 };
 
 bool may_start_on(const struct group_rec *group, uint8_t node)

@@ -94,7 +94,7 @@ struct core {
 	int64_t lost_us[CORE_MAX_NODES]; /* when a daemon went, 0: it did not */
 
 	uint64_t view_version; /* of the state when somebody last came: histories are compared by it
-	                        */
+				*/
 	node_mask foreign_said; /* in this view: whose strange messages were named */
 	struct hello_rec hello[CORE_MAX_NODES]; /* in this view, whatever phase we are in */
 	uint32_t n_answers; /* snapshots and new states delivered in this view */
@@ -135,15 +135,15 @@ void effect_send(struct core *core, struct msg *msg); /* fills in the header */
 void effect_op(struct core *core, enum core_op op, uint32_t group, uint32_t resource);
 void effect_timer(struct core *core, enum core_timer timer, int64_t at_us);
 void effect_note(struct core *core, enum core_note_level level, bool is_replicated, const char *fmt,
-        ...) __attribute__((format(printf, 4, 5)));
+	...) __attribute__((format(printf, 4, 5)));
 void effect_reply(struct core *core, uint64_t request_id, enum core_reply_code code, uint32_t group,
-        const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+	const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
 /* note.c */
 const char *core_cause_text(
-        const struct core *core, enum cause cause, uint8_t node, char *buf, size_t size);
+	const struct core *core, enum cause cause, uint8_t node, char *buf, size_t size);
 void note_transition(struct core *core, uint32_t group, enum group_event event,
-        enum group_state from, uint8_t owner_before);
+	enum group_state from, uint8_t owner_before);
 
 /* core.c */
 void core_touch(struct core *core, uint32_t group); /* plan it, and look at it locally */
@@ -175,7 +175,7 @@ void join_say_hello(struct core *core, bool has_state);
 void join_timer(struct core *core, enum core_timer timer);
 bool join_overhear(struct core *core, uint8_t node, const struct msg *msg);
 void join_message(
-        struct core *core, uint8_t node, const struct msg *msg, const void *data, size_t len);
+	struct core *core, uint8_t node, const struct msg *msg, const void *data, size_t len);
 void join_answer(struct core *core); /* snapshots wanted by the step just settled */
 void snapshot_apply(struct core *core, const struct msg *msg);
 void hello_apply(struct core *core, uint8_t node, uint32_t nodeid, const struct msg *msg);
@@ -187,7 +187,7 @@ void queue_drain(struct core *core); /* applies what was held, in order */
 
 /* also for form.c */
 void hello_take(struct core *core, uint8_t node, uint64_t incarnation, uint64_t loaded,
-        const uint8_t *found); /* it said hello: what runs there is known */
+	const uint8_t *found); /* it said hello: what runs there is known */
 void node_joined(struct core *core, uint8_t node);
 void become_member(struct core *core, struct core_state *state); /* takes the state */
 
@@ -199,10 +199,10 @@ void join_form(struct core *core, const struct msg *msg);
 void message_deliver(struct core *core, uint32_t nodeid, const void *data, size_t len);
 void message_apply(struct core *core, uint8_t node, const void *data, size_t len);
 void group_move(struct core *core, uint32_t group, enum group_event event, uint8_t node,
-        enum cause cause, uint8_t cause_node);
+	enum cause cause, uint8_t cause_node);
 /* A line of the history about the group as it is now; phase_us may be NULL. */
 void record_add(struct core *core, uint32_t group, uint8_t from, bool is_online, int64_t wall_ms,
-        const int64_t *phase_us);
+	const int64_t *phase_us);
 
 /* plan.c */
 void plan_touched(struct core *core);

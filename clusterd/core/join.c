@@ -41,8 +41,8 @@ void join_say_hello(struct core *core, bool has_state)
 	core->is_buffering = false;
 	queue_clear(core);
 	effect_timer(core, CORE_TIMER_HELLO,
-	        core->event->now_us +
-	                (core->phase == CORE_DIFFERS ? HELLO_DIFFERS_US : HELLO_AGAIN_US));
+		core->event->now_us +
+			(core->phase == CORE_DIFFERS ? HELLO_DIFFERS_US : HELLO_AGAIN_US));
 }
 
 void join_begin(struct core *core)
@@ -86,7 +86,7 @@ static void take_found(struct core *core, uint8_t node, uint32_t group, enum cor
 		return;
 	}
 	if (rec->owner == CORE_NO_NODE && rec->enabled && found == CORE_FOUND_ALL &&
-	        may_start_on(rec, node)) {
+		may_start_on(rec, node)) {
 		group_move(core, group, GROUP_EV_ADOPTED, node, CAUSE_ADOPTED, node);
 		record_add(core, group, CORE_NO_NODE, true, core->event->wall_ms, NULL);
 	} else if (rec->owner == node && rec->state == GROUP_ONLINE && found != CORE_FOUND_ALL) {
@@ -103,7 +103,7 @@ static void failback(struct core *core, uint8_t node)
 		struct group_rec *rec = &core->state.groups[i];
 
 		if (!group->failback || rec->state != GROUP_ONLINE || rec->target != CORE_NO_NODE ||
-		        policy_rank(group, node) >= policy_rank(group, rec->owner))
+			policy_rank(group, node) >= policy_rank(group, rec->owner))
 			continue;
 		rec->target = node;
 		rec->cause = CAUSE_FAILBACK;
@@ -113,13 +113,13 @@ static void failback(struct core *core, uint8_t node)
 
 /* It said hello: what runs there is known. It takes part when it has the state. */
 void hello_take(struct core *core, uint8_t node, uint64_t incarnation, uint64_t loaded,
-        const uint8_t *found)
+	const uint8_t *found)
 {
 	struct node_rec *rec = &core->state.nodes[node];
 
 	if ((rec->state != NODE_ONLINE && rec->state != NODE_LEAVING &&
-	            rec->state != NODE_JOINING) ||
-	        rec->incarnation != incarnation)
+		    rec->state != NODE_JOINING) ||
+		rec->incarnation != incarnation)
 		rec->is_returning = true;
 	rec->state = NODE_JOINING;
 	rec->incarnation = incarnation;
@@ -128,7 +128,7 @@ void hello_take(struct core *core, uint8_t node, uint64_t incarnation, uint64_t 
 	core->lost_us[node] = 0;
 	for (uint32_t i = 0; i < core->state.n_groups; i++)
 		take_found(core, node, i,
-		        found[i] <= CORE_FOUND_ALL ? found[i] : CORE_FOUND_SOMETHING);
+			found[i] <= CORE_FOUND_ALL ? found[i] : CORE_FOUND_SOMETHING);
 	core_touch_all(core);
 }
 
@@ -142,7 +142,7 @@ void node_joined(struct core *core, uint8_t node)
 	if (rec->is_returning) {
 		rec->is_returning = false;
 		effect_note(core, CORE_NOTE_INFO, true, "node %s: online",
-		        core->config->nodes[node].name);
+			core->config->nodes[node].name);
 		for (uint32_t i = 0; i < core->state.n_groups; i++) {
 			core->state.groups[i].failed_on &= ~node_bit(node);
 			core->state.groups[i].unfit_on &= ~node_bit(node);
@@ -158,8 +158,8 @@ void snapshot_apply(struct core *core, const struct msg *msg)
 	uint8_t node = node_of(core, msg->nodeid);
 
 	if (node != CORE_NO_NODE && core->state.nodes[node].state == NODE_JOINING &&
-	        core->state.nodes[node].incarnation == msg->node_incarnation &&
-	        core->state.nodes[node].hello_seq == msg->hello_seq)
+		core->state.nodes[node].incarnation == msg->node_incarnation &&
+		core->state.nodes[node].hello_seq == msg->hello_seq)
 		node_joined(core, node);
 }
 
@@ -193,11 +193,11 @@ static void dispute(struct core *core, uint8_t node, const struct msg *msg)
 	if (state == NODE_ONLINE || state == NODE_LEAVING)
 		return;
 	if (msg->version < core->view_version ||
-	        (msg->version == core->view_version && lowest_holder(core) < node))
+		(msg->version == core->view_version && lowest_holder(core) < node))
 		return;
 	effect_note(core, CORE_NOTE_WARNING, false,
-	        "node %s has a longer history of this cluster: this node takes it over",
-	        core->config->nodes[node].name);
+		"node %s has a longer history of this cluster: this node takes it over",
+		core->config->nodes[node].name);
 	join_begin(core);
 }
 
@@ -209,9 +209,9 @@ void hello_apply(struct core *core, uint8_t node, uint32_t nodeid, const struct 
 	if (msg->config_digest != core->config->digest) {
 		if (rec->state != NODE_DIFFERS)
 			effect_note(core, CORE_NOTE_ERROR, true,
-			        "node %s: its config differs from the cluster's; it takes part in "
-			        "nothing until it agrees",
-			        core->config->nodes[node].name);
+				"node %s: its config differs from the cluster's; it takes part in "
+				"nothing until it agrees",
+				core->config->nodes[node].name);
 		rec->state = NODE_DIFFERS;
 		core->lost_us[node] = 0; /* it lives, and says itself when nothing runs there */
 		rec->incarnation = msg->incarnation;
@@ -245,11 +245,11 @@ void join_answer(struct core *core)
 	for (uint32_t i = 0; i < core->n_snapshots; i++) {
 		struct buf buf = {0};
 		struct msg msg = {
-		        .type = MSG_SNAPSHOT,
-		        .nodeid = core->snapshots[i].nodeid,
-		        .hello_seq = core->snapshots[i].hello_seq,
-		        .node_incarnation = core->snapshots[i].incarnation,
-		        .version = core->view_version,
+			.type = MSG_SNAPSHOT,
+			.nodeid = core->snapshots[i].nodeid,
+			.hello_seq = core->snapshots[i].hello_seq,
+			.node_incarnation = core->snapshots[i].incarnation,
+			.version = core->view_version,
 		};
 
 		state_encode(&core->state, &buf);
@@ -265,7 +265,7 @@ void join_answer(struct core *core)
 		struct msg msg = {.type = MSG_CONFIG, .blob = core->config->text};
 
 		msg.blob_len =
-		        core->config->text_len <= CONFIG_TEXT_MAX ? core->config->text_len : 0;
+			core->config->text_len <= CONFIG_TEXT_MAX ? core->config->text_len : 0;
 		effect_send(core, &msg);
 		core->config_wanted = false;
 	}
@@ -288,7 +288,7 @@ void become_member(struct core *core, struct core_state *state)
 		enum node_state node = core->state.nodes[i].state;
 
 		core->lost_us[i] =
-		        node == NODE_LOST || node == NODE_JOINING ? core->event->now_us : 0;
+			node == NODE_LOST || node == NODE_JOINING ? core->event->now_us : 0;
 	}
 	/* What the others have not planned anew, we must not: a choice hangs on loads that change.
 	 */
@@ -302,13 +302,13 @@ void become_member(struct core *core, struct core_state *state)
 }
 
 static void snapshot_take(
-        struct core *core, uint8_t node, const struct msg *msg, const void *data, size_t len)
+	struct core *core, uint8_t node, const struct msg *msg, const void *data, size_t len)
 {
 	struct core_state state;
 	struct reader reader;
 
 	if (!core->is_buffering || msg->nodeid != core->config->nodes[core->self].nodeid ||
-	        msg->node_incarnation != core->incarnation || msg->hello_seq != core->hello_seq)
+		msg->node_incarnation != core->incarnation || msg->hello_seq != core->hello_seq)
 		goto not_ours;
 	reader_init(&reader, msg->blob, msg->blob_len);
 	if (state_decode(&state, core->config, &reader) < 0)
@@ -350,8 +350,8 @@ static void hello_note(struct core *core, uint8_t node, const struct msg *msg)
 bool join_overhear(struct core *core, uint8_t node, const struct msg *msg)
 {
 	bool is_form = msg->type == MSG_FORM && msg->ring.seq == core->view.ring.seq &&
-	               msg->ring.nodeid == core->view.ring.nodeid &&
-	               msg->hello_seq == core->n_answers;
+		       msg->ring.nodeid == core->view.ring.nodeid &&
+		       msg->hello_seq == core->n_answers;
 
 	if (msg->type == MSG_HELLO)
 		hello_note(core, node, msg);
@@ -395,7 +395,7 @@ static void own_hello_seen(struct core *core, const struct msg *msg)
 /* msg is NULL when the bytes are not understood: they count as much as for those who have a state.
  */
 void join_message(
-        struct core *core, uint8_t node, const struct msg *msg, const void *data, size_t len)
+	struct core *core, uint8_t node, const struct msg *msg, const void *data, size_t len)
 {
 	bool is_ours = msg && msg->config_digest == core->config->digest;
 
@@ -429,10 +429,10 @@ void join_compared(struct core *core, const char *text)
 	core->difference[len] = '\0';
 	if (core->phase != CORE_DIFFERS)
 		effect_note(core, CORE_NOTE_ERROR, false,
-		        "this node's config differs from the cluster's: %s; it takes part in "
-		        "nothing "
-		        "until the files agree (then: systemctl reload clusterd)",
-		        core->difference);
+			"this node's config differs from the cluster's: %s; it takes part in "
+			"nothing "
+			"until the files agree (then: systemctl reload clusterd)",
+			core->difference);
 	phase_set(core, CORE_DIFFERS, "its config is not the cluster's");
 	core->difference_said = core->difference_all_stopped = false;
 	join_say_difference(core);
@@ -444,7 +444,7 @@ void join_say_difference(struct core *core)
 	struct msg msg = {.type = MSG_DIFFERS, .all_stopped = local_all_idle(core)};
 
 	if (core->phase != CORE_DIFFERS || core->difference_all_stopped ||
-	        (core->difference_said && !msg.all_stopped))
+		(core->difference_said && !msg.all_stopped))
 		return;
 	memcpy(msg.text, core->difference, sizeof(msg.text));
 	effect_send(core, &msg);

@@ -31,7 +31,7 @@ int local_init(struct core *core)
 		core->local[i].release_us = -1;
 		core->local[i].res = calloc(core->config->groups[i].n_resources + 1, 1);
 		core->local[i].unfit_res =
-		        calloc(core->config->groups[i].n_resources + 1, sizeof(bool));
+			calloc(core->config->groups[i].n_resources + 1, sizeof(bool));
 		if (!core->local[i].res || !core->local[i].unfit_res)
 			return -ENOMEM;
 	}
@@ -131,7 +131,7 @@ static void stop_some(struct core *core, uint32_t group)
 		uint32_t resource = local->next - 1;
 
 		if (local->res[resource] == LOCAL_RES_STOPPED ||
-		        local->res[resource] == LOCAL_RES_STOPPING) {
+			local->res[resource] == LOCAL_RES_STOPPING) {
 			local->next--;
 			continue;
 		}
@@ -211,7 +211,7 @@ static void stop_begin(struct core *core, uint32_t group)
 static void stop_retry_later(struct core *core, struct local_group *local)
 {
 	unsigned doublings =
-	        local->retries < STOP_RETRY_DOUBLINGS ? local->retries : STOP_RETRY_DOUBLINGS;
+		local->retries < STOP_RETRY_DOUBLINGS ? local->retries : STOP_RETRY_DOUBLINGS;
 
 	local->retry_us = core->event->now_us + ((int64_t)STOP_RETRY_US << doublings);
 	if (local->retries < UINT8_MAX)
@@ -225,9 +225,9 @@ static enum want wanted(const struct core *core, uint32_t group)
 
 	if (core_may_act(core))
 		return rec->owner == core->self &&
-		                       (rec->state == GROUP_STARTING || rec->state == GROUP_ONLINE)
-		               ? WANT_RUN
-		               : WANT_STOP;
+				       (rec->state == GROUP_STARTING || rec->state == GROUP_ONLINE)
+			       ? WANT_RUN
+			       : WANT_STOP;
 	if (core->phase == CORE_JOINING || core->phase == CORE_MEMBER)
 		return may_keep ? WANT_KEEP : WANT_STOP;
 	return WANT_STOP;
@@ -246,7 +246,7 @@ void local_op_done(struct core *core, const struct core_event *event)
 		local->res[resource] = is_ok ? LOCAL_RES_RUNNING : LOCAL_RES_FAILED;
 		if (!is_ok)
 			failure_set(local, resource, event->op_done.rc == -ENETDOWN,
-			        event->op_done.text);
+				event->op_done.text);
 		if (event->op_done.rc == -ENETDOWN)
 			unfit_set(local, resource, true);
 		if (event->op_done.set_us > local->set_us)
@@ -302,7 +302,7 @@ static void report(struct core *core, uint32_t group, struct msg *msg)
 	msg->group = group;
 	msg->gen = core->state.groups[group].gen;
 	if (local->reported == msg->type && local->reported_gen == msg->gen &&
-	        now < local->reported_us + REPORT_AGAIN_US)
+		now < local->reported_us + REPORT_AGAIN_US)
 		return;
 	local->reported = msg->type;
 	local->reported_gen = msg->gen;
@@ -354,7 +354,7 @@ static void report_fit(struct core *core, uint32_t group)
 	struct msg msg = {.type = MSG_FIT};
 
 	if (!(rec->unfit_on & node_bit(core->self)) || local->n_unfit > 0 ||
-	        core->event->now_us < local->fit_said_us + REPORT_AGAIN_US)
+		core->event->now_us < local->fit_said_us + REPORT_AGAIN_US)
 		return;
 	local->fit_said_us = core->event->now_us;
 	msg.group = group;
@@ -388,12 +388,12 @@ static void sync_run(struct core *core, uint32_t group)
 	case LOCAL_DIRTY:
 		/* After a failure the state must see it before there is another try. */
 		if (rec->state == GROUP_STARTING &&
-		        (!local->has_failed || local->start_gen != rec->gen)) {
+			(!local->has_failed || local->start_gen != rec->gen)) {
 			/* Since it was given to us, another node may have come and hold it. */
 			if (local->state == LOCAL_IDLE && may_start_on(rec, core->self))
 				start_begin(core, group);
 			else if (local->state == LOCAL_DIRTY &&
-			         core->event->now_us >= local->retry_us)
+				 core->event->now_us >= local->retry_us)
 				stop_begin(core, group);
 			break;
 		}
@@ -405,7 +405,7 @@ static void sync_run(struct core *core, uint32_t group)
 			stop_begin(core, group);
 		else if (!local->has_failed)
 			start_some(
-			        core, group); /* the start was held up while quorum was not known */
+				core, group); /* the start was held up while quorum was not known */
 		break;
 	case LOCAL_RUNNING:
 		if (local->has_failed && rec->state == GROUP_STARTING)
@@ -429,7 +429,7 @@ static void drop_at_once(struct core *core, uint32_t group)
 		return;
 	for (uint32_t i = core->config->groups[group].n_resources; i-- > 0;) {
 		if (!is_pipelined(core, group, i) || local->res[i] == LOCAL_RES_STOPPED ||
-		        local->res[i] == LOCAL_RES_STARTING || local->res[i] == LOCAL_RES_STOPPING)
+			local->res[i] == LOCAL_RES_STARTING || local->res[i] == LOCAL_RES_STOPPING)
 			continue;
 		if (local->in_flight == 0)
 			local->is_serial = false;
@@ -473,7 +473,7 @@ static void sync_stop(struct core *core, uint32_t group)
 		break;
 	case LOCAL_DIRTY:
 		if (core_may_act(core) && local->stop_failed &&
-		        (rec->owner != core->self || rec->state == GROUP_STOPPING))
+			(rec->owner != core->self || rec->state == GROUP_STOPPING))
 			report(core, group, &msg);
 		if (core->event->now_us < local->retry_us)
 			break;

@@ -22,28 +22,28 @@ enum field {
 };
 
 static const unsigned layouts[MSG_TYPES] = {
-        [MSG_HELLO] = F_FLAGS | F_HELLO | F_BLOB,
-        [MSG_SNAPSHOT] = F_NODE | F_HELLO | F_BLOB,
-        [MSG_FORM] = F_HELLO | F_RING | F_BLOB,
-        [MSG_CONFIG] = F_BLOB,
-        [MSG_DIFFERS] = F_FLAGS | F_TEXT,
-        [MSG_STARTED] = F_GROUP | F_RESULT | F_PHASES,
-        [MSG_START_FAILED] = F_GROUP | F_RESULT | F_FLAGS,
-        [MSG_FAILED] = F_GROUP | F_RESULT | F_FLAGS,
-        [MSG_STOPPED] = F_GROUP | F_PHASES,
-        [MSG_STOP_FAILED] = F_GROUP | F_RESULT,
-        [MSG_FIT] = F_GROUP,
-        [MSG_ADMIN] = F_GROUP | F_NODE | F_ADMIN,
-        [MSG_LEAVING] = F_FLAGS,
-        [MSG_HOLDOFF_OVER] = F_NODE,
-        [MSG_FORGET] = F_GROUP,
-        [MSG_LOADED] = F_HELLO,
+	[MSG_HELLO] = F_FLAGS | F_HELLO | F_BLOB,
+	[MSG_SNAPSHOT] = F_NODE | F_HELLO | F_BLOB,
+	[MSG_FORM] = F_HELLO | F_RING | F_BLOB,
+	[MSG_CONFIG] = F_BLOB,
+	[MSG_DIFFERS] = F_FLAGS | F_TEXT,
+	[MSG_STARTED] = F_GROUP | F_RESULT | F_PHASES,
+	[MSG_START_FAILED] = F_GROUP | F_RESULT | F_FLAGS,
+	[MSG_FAILED] = F_GROUP | F_RESULT | F_FLAGS,
+	[MSG_STOPPED] = F_GROUP | F_PHASES,
+	[MSG_STOP_FAILED] = F_GROUP | F_RESULT,
+	[MSG_FIT] = F_GROUP,
+	[MSG_ADMIN] = F_GROUP | F_NODE | F_ADMIN,
+	[MSG_LEAVING] = F_FLAGS,
+	[MSG_HOLDOFF_OVER] = F_NODE,
+	[MSG_FORGET] = F_GROUP,
+	[MSG_LOADED] = F_HELLO,
 };
 
 static void flags_encode(const struct msg *msg, struct buf *buf)
 {
 	buf_u8(buf, (uint8_t)(msg->has_state | msg->unfit << 1 | msg->is_clean << 2 |
-	                      msg->all_stopped << 3));
+			      msg->all_stopped << 3));
 }
 
 void msg_encode(const struct msg *msg, struct buf *buf)

@@ -8,7 +8,7 @@
 #include "clusterd/core/internal.h"
 
 static enum cause stop_cause(
-        const struct core *core, const struct group_rec *rec, uint8_t *ret_node)
+	const struct core *core, const struct group_rec *rec, uint8_t *ret_node)
 {
 	*ret_node = rec->owner;
 	if (!rec->enabled)
@@ -43,14 +43,14 @@ static void plan_group(struct core *core, uint32_t group, struct policy_load *lo
 		if (choice.node != CORE_NO_NODE && may_start_on(rec, choice.node)) {
 			load->groups[choice.node]++;
 			group_move(core, group, GROUP_EV_START, choice.node, rec->cause,
-			        rec->cause_node);
+				rec->cause_node);
 		} else if (rec->state == GROUP_FAILED && !rec->enabled) {
 			group_move(core, group, GROUP_EV_GIVEN_UP, CORE_NO_NODE, CAUSE_OPERATOR,
-			        CORE_NO_NODE);
+				CORE_NO_NODE);
 		} else if (rec->state == GROUP_OFFLINE && rec->enabled &&
-		           choice.node == CORE_NO_NODE && rec->may_run_on == 0) {
+			   choice.node == CORE_NO_NODE && rec->may_run_on == 0) {
 			group_move(core, group, GROUP_EV_NOWHERE, CORE_NO_NODE, rec->cause,
-			        rec->cause_node);
+				rec->cause_node);
 		}
 		break;
 	case GROUP_STARTING:

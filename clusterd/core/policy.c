@@ -3,12 +3,12 @@
 #include "clusterd/core/policy.h"
 
 static const char *const reason_texts[POLICY_REASONS] = {
-        [POLICY_SET_OFFLINE] = "set offline by the operator",
-        [POLICY_MOVING] = "goes where the move under way was sent",
-        [POLICY_STAYS] = "stays where it runs",
-        [POLICY_PREFERRED] = "the first preferred owner that can run it",
-        [POLICY_ANY] = "no preferred owner can run it; the online node with the fewest groups",
-        [POLICY_NO_NODE] = "no node that is online can run it",
+	[POLICY_SET_OFFLINE] = "set offline by the operator",
+	[POLICY_MOVING] = "goes where the move under way was sent",
+	[POLICY_STAYS] = "stays where it runs",
+	[POLICY_PREFERRED] = "the first preferred owner that can run it",
+	[POLICY_ANY] = "no preferred owner can run it; the online node with the fewest groups",
+	[POLICY_NO_NODE] = "no node that is online can run it",
 };
 
 const char *policy_reason_text(enum policy_reason reason)
@@ -45,7 +45,7 @@ void policy_load_init(struct policy_load *load, const struct core_state *state)
 }
 
 static uint8_t first_preferred(const struct core_group *group, const struct core_state *state,
-        uint32_t index, node_mask except)
+	uint32_t index, node_mask except)
 {
 	for (uint8_t i = 0; i < group->n_preferred; i++) {
 		uint8_t node = group->preferred[i];
@@ -57,7 +57,7 @@ static uint8_t first_preferred(const struct core_group *group, const struct core
 }
 
 static uint8_t least_loaded(const struct core_state *state, const struct policy_load *load,
-        uint32_t index, node_mask except)
+	uint32_t index, node_mask except)
 {
 	uint8_t best = CORE_NO_NODE;
 
@@ -71,7 +71,7 @@ static uint8_t least_loaded(const struct core_state *state, const struct policy_
 }
 
 uint8_t policy_best(const struct core_config *config, const struct core_state *state,
-        const struct policy_load *load, uint32_t group, node_mask except)
+	const struct policy_load *load, uint32_t group, node_mask except)
 {
 	uint8_t node = first_preferred(&config->groups[group], state, group, except);
 
@@ -79,7 +79,7 @@ uint8_t policy_best(const struct core_config *config, const struct core_state *s
 }
 
 struct policy_choice policy_choose(const struct core_config *config, const struct core_state *state,
-        const struct policy_load *load, uint32_t group)
+	const struct policy_load *load, uint32_t group)
 {
 	const struct group_rec *rec = &state->groups[group];
 	uint8_t node;
@@ -89,7 +89,7 @@ struct policy_choice policy_choose(const struct core_config *config, const struc
 	if (policy_may_run(state, group, rec->target))
 		return (struct policy_choice){rec->target, POLICY_MOVING};
 	if ((rec->state == GROUP_STARTING || rec->state == GROUP_ONLINE) &&
-	        policy_may_run(state, group, rec->owner))
+		policy_may_run(state, group, rec->owner))
 		return (struct policy_choice){rec->owner, POLICY_STAYS};
 	node = first_preferred(&config->groups[group], state, group, 0);
 	if (node != CORE_NO_NODE)
@@ -99,7 +99,7 @@ struct policy_choice policy_choose(const struct core_config *config, const struc
 }
 
 void policy_decide(const struct core_config *config, const struct core_state *state,
-        struct policy_choice *ret_choices)
+	struct policy_choice *ret_choices)
 {
 	struct policy_load load;
 
@@ -109,7 +109,7 @@ void policy_decide(const struct core_config *config, const struct core_state *st
 
 		ret_choices[i] = policy_choose(config, state, &load, i);
 		if (rec->state != GROUP_STARTING && rec->state != GROUP_ONLINE &&
-		        ret_choices[i].node != CORE_NO_NODE)
+			ret_choices[i].node != CORE_NO_NODE)
 			load.groups[ret_choices[i].node]++;
 	}
 }

@@ -33,13 +33,13 @@ struct policy_load {
 
 void policy_load_init(struct policy_load *load, const struct core_state *state);
 struct policy_choice policy_choose(const struct core_config *config, const struct core_state *state,
-        const struct policy_load *load, uint32_t group);
+	const struct policy_load *load, uint32_t group);
 /* The best node for the group outside `except`, whatever runs it now; or CORE_NO_NODE. */
 uint8_t policy_best(const struct core_config *config, const struct core_state *state,
-        const struct policy_load *load, uint32_t group, node_mask except);
+	const struct policy_load *load, uint32_t group, node_mask except);
 /* All groups at once: ret_choices has room for n_groups. */
 void policy_decide(const struct core_config *config, const struct core_state *state,
-        struct policy_choice *ret_choices);
+	struct policy_choice *ret_choices);
 
 /* Can the node run the group at all, as the state stands? */
 bool policy_may_run(const struct core_state *state, uint32_t group, uint8_t node);

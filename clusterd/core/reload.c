@@ -14,7 +14,7 @@ static uint32_t same_group(const struct core_config *in, const struct core_group
 {
 	for (uint32_t i = 0; i < in->n_groups; i++) {
 		if (in->groups[i].digest == group->digest &&
-		        strcmp(in->groups[i].name, group->name) == 0)
+			strcmp(in->groups[i].name, group->name) == 0)
 			return i;
 	}
 	return UINT32_MAX;
@@ -91,7 +91,7 @@ static void do_switch(struct core *core)
 	core->sync_touched = calloc(n, 1);
 	core->saved_offline = calloc(n, sizeof(bool));
 	if (!core->plan_touched || !core->sync_touched || !core->saved_offline ||
-	        state_init(&core->state, to) < 0 || local_init(core) < 0)
+		state_init(&core->state, to) < 0 || local_init(core) < 0)
 		abort();
 	core->state.version = old.version;
 	for (uint32_t i = 0; i < old.n_nodes; i++) {
@@ -102,7 +102,7 @@ static void do_switch(struct core *core)
 		uint32_t j = group_called(to, from->groups[i].name);
 
 		if (j != UINT32_MAX) { /* the operator's order stands, however the group has changed
-			                */
+					*/
 			core->saved_offline[j] = old_offline[i];
 			core->state.groups[j].enabled = old.groups[i].enabled;
 		}
@@ -150,12 +150,12 @@ static bool is_waiting(const struct core *core)
 		if (node->state == NODE_OFFLINE || node->state == NODE_DIFFERS)
 			continue;
 		if (node->state != NODE_ONLINE || node->loaded != to->digest ||
-		        same_node(to, core->config->nodes[i].name) == CORE_NO_NODE)
+			same_node(to, core->config->nodes[i].name) == CORE_NO_NODE)
 			return true;
 	}
 	for (uint32_t i = 0; i < core->state.n_groups; i++) {
 		if (same_group(to, &core->config->groups[i]) == UINT32_MAX &&
-		        core->state.groups[i].may_run_on != 0)
+			core->state.groups[i].may_run_on != 0)
 			return true;
 	}
 	return false;
@@ -175,7 +175,7 @@ void reload_settle(struct core *core)
 		return;
 	}
 	if (!local_all_idle(core) ||
-	        same_node(core->loaded, core->config->nodes[core->self].name) == CORE_NO_NODE)
+		same_node(core->loaded, core->config->nodes[core->self].name) == CORE_NO_NODE)
 		return;
 	do_switch(core);
 	core->difference[0] = '\0';
@@ -190,10 +190,10 @@ void reload_apply(struct core *core, uint8_t node, const struct msg *msg)
 	core->state.nodes[node].loaded = msg->loaded;
 	if (msg->loaded != core->config->digest)
 		effect_note(core, CORE_NOTE_INFO, true,
-		        "node %s: has loaded another config; it comes into force when all nodes "
-		        "have "
-		        "it and the groups that it changes are offline",
-		        core->config->nodes[node].name);
+			"node %s: has loaded another config; it comes into force when all nodes "
+			"have "
+			"it and the groups that it changes are offline",
+			core->config->nodes[node].name);
 }
 
 void reload_step(struct core *core, const struct core_config *config)

@@ -7,21 +7,21 @@
 #include "clusterd/core/state.h"
 
 static const char *const node_state_names[NODE_STATES] = {
-        [NODE_OFFLINE] = "offline",
-        [NODE_JOINING] = "joining",
-        [NODE_DIFFERS] = "differs",
-        [NODE_ONLINE] = "online",
-        [NODE_LEAVING] = "leaving",
-        [NODE_LOST] = "lost",
+	[NODE_OFFLINE] = "offline",
+	[NODE_JOINING] = "joining",
+	[NODE_DIFFERS] = "differs",
+	[NODE_ONLINE] = "online",
+	[NODE_LEAVING] = "leaving",
+	[NODE_LOST] = "lost",
 };
 
 static const char *const group_state_names[GROUP_STATES] = {
-        [GROUP_OFFLINE] = "offline",
-        [GROUP_STARTING] = "starting",
-        [GROUP_ONLINE] = "online",
-        [GROUP_STOPPING] = "stopping",
-        [GROUP_FAILED] = "failed",
-        [GROUP_BLOCKED] = "blocked",
+	[GROUP_OFFLINE] = "offline",
+	[GROUP_STARTING] = "starting",
+	[GROUP_ONLINE] = "online",
+	[GROUP_STOPPING] = "stopping",
+	[GROUP_FAILED] = "failed",
+	[GROUP_BLOCKED] = "blocked",
 };
 
 const char *node_state_name(enum node_state state)
@@ -41,9 +41,9 @@ int state_init(struct core_state *state, const struct core_config *config)
 	if (!groups)
 		return -ENOMEM;
 	*state = (struct core_state){
-	        .n_nodes = config->n_nodes,
-	        .n_groups = config->n_groups,
-	        .groups = groups,
+		.n_nodes = config->n_nodes,
+		.n_groups = config->n_groups,
+		.groups = groups,
 	};
 	for (uint32_t i = 0; i < config->n_groups; i++) {
 		groups[i].enabled = true;
@@ -121,7 +121,7 @@ static bool is_node_or_none(uint8_t node, uint32_t n_nodes)
 static bool group_is_sound(const struct group_rec *group, uint32_t n_nodes)
 {
 	bool is_held = group->state == GROUP_STARTING || group->state == GROUP_ONLINE ||
-	               group->state == GROUP_STOPPING || group->state == GROUP_BLOCKED;
+		       group->state == GROUP_STOPPING || group->state == GROUP_BLOCKED;
 	node_mask known = n_nodes == 32 ? UINT32_MAX : node_bit(n_nodes) - 1;
 
 	return group->state < GROUP_STATES && group->cause < CAUSES &&
@@ -157,7 +157,7 @@ static bool group_decode(struct group_rec *group, uint32_t n_nodes, struct reade
 }
 
 int state_decode(
-        struct core_state *ret_state, const struct core_config *config, struct reader *reader)
+	struct core_state *ret_state, const struct core_config *config, struct reader *reader)
 {
 	struct core_state state;
 	int rc = state_init(&state, config);

@@ -91,7 +91,7 @@ void state_encode(const struct core_state *state, struct buf *buf);
 /* Into a fresh state, sized as the config says. 0, -EPROTO or -ENOMEM; *ret_state untouched then.
  */
 int state_decode(
-        struct core_state *ret_state, const struct core_config *config, struct reader *reader);
+	struct core_state *ret_state, const struct core_config *config, struct reader *reader);
 uint64_t state_digest(const struct core_state *state);
 
 /* text is copied and cut at CORE_TEXT_SIZE; NULL: none. */

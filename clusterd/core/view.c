@@ -42,8 +42,8 @@ void phase_set(struct core *core, enum core_phase phase, const char *why)
 		return;
 	core->phase = phase;
 	effect_note(core,
-	        phase == CORE_NO_QUORUM || phase == CORE_OUT ? CORE_NOTE_WARNING : CORE_NOTE_INFO,
-	        false, "this node: %s (%s)", core_phase_name(phase), why);
+		phase == CORE_NO_QUORUM || phase == CORE_OUT ? CORE_NOTE_WARNING : CORE_NOTE_INFO,
+		false, "this node: %s (%s)", core_phase_name(phase), why);
 	core_sync_all(core);
 }
 
@@ -113,7 +113,7 @@ static void machine_came(struct core *core, uint8_t node)
 	core->state.nodes[node].is_returning = true;
 	node_hold_all(core, node);
 	effect_note(core, CORE_NOTE_INFO, true, "node %s: in the ring, without its clusterd so far",
-	        core->config->nodes[node].name);
+		core->config->nodes[node].name);
 }
 
 void machines_note(struct core *core)
@@ -134,21 +134,21 @@ static void node_went(struct core *core, uint8_t node, bool is_in_ring)
 
 	if (!is_in_ring) {
 		effect_note(core, CORE_NOTE_WARNING, true, "node %s: left the ring%s", name,
-		        was_leaving ? " in order" : "");
+			was_leaving ? " in order" : "");
 		rec->state = NODE_OFFLINE;
 		clear_node(core, node, was_leaving ? CAUSE_NODE_STOPS : CAUSE_NODE_LEFT);
 	} else if (holds_something(core, node)) {
 		if (rec->state != NODE_LOST)
 			effect_note(core, CORE_NOTE_WARNING, true,
-			        "node %s: its clusterd is gone and may have left groups running; "
-			        "they are taken over unless it comes back in time",
-			        name);
+				"node %s: its clusterd is gone and may have left groups running; "
+				"they are taken over unless it comes back in time",
+				name);
 		rec->state = NODE_LOST;
 		if (!core->lost_us[node])
 			core->lost_us[node] = core->event->now_us;
 	} else if (rec->state != NODE_OFFLINE) {
 		effect_note(core, CORE_NOTE_INFO, true, "node %s: clusterd has %s", name,
-		        was_leaving ? "stopped in order" : "gone; it held nothing");
+			was_leaving ? "stopped in order" : "gone; it held nothing");
 		rec->state = NODE_OFFLINE;
 	}
 }
@@ -204,7 +204,7 @@ static void quorum_settle(struct core *core)
 		if (core->phase == CORE_MEMBER || core->phase == CORE_JOINING) {
 			admin_fail_all(core, "quorum was lost");
 			phase_set(core, CORE_NO_QUORUM,
-			        "this ring has no quorum; everything that runs here is stopped");
+				"this ring has no quorum; everything that runs here is stopped");
 		}
 		return;
 	}
@@ -284,9 +284,9 @@ void holdoff_tick(struct core *core)
 	for (uint8_t i = 0; i < core->state.n_nodes; i++) {
 		const struct node_rec *rec = &core->state.nodes[i];
 		struct msg msg = {
-		        .type = MSG_HOLDOFF_OVER,
-		        .node = i,
-		        .node_incarnation = rec->incarnation,
+			.type = MSG_HOLDOFF_OVER,
+			.node = i,
+			.node_incarnation = rec->incarnation,
 		};
 
 		if (!core->lost_us[i] || now < core->lost_us[i] + core->holdoff_us)

@@ -142,11 +142,11 @@ static void test_bad(void **state)
 static void test_core(void **state)
 {
 	struct config *config = fixture_parse(HEAD
-	        "groups = ( { name = \"web\"; preferred_owners = [ \"n3\", \"n1\" ]; failback = "
-	        "true;\n"
-	        "  resources = ( { name = \"ip\"; type = \"vip\"; address = \"10.0.0.9/24\"; },\n"
-	        "    { name = \"srv\"; " EXEC "\n"
-	        "      interval_ms = 250; } ); } );\n");
+		"groups = ( { name = \"web\"; preferred_owners = [ \"n3\", \"n1\" ]; failback = "
+		"true;\n"
+		"  resources = ( { name = \"ip\"; type = \"vip\"; address = \"10.0.0.9/24\"; },\n"
+		"    { name = \"srv\"; " EXEC "\n"
+		"      interval_ms = 250; } ); } );\n");
 	const struct core_group *group = &config->core.groups[0];
 	const struct config_resource *srv = &config->groups[0].resources[1];
 
@@ -182,24 +182,24 @@ static void test_core(void **state)
 static void test_digest(void **state)
 {
 	static const char base[] =
-	        HEAD "groups = ( { name = \"a\"; resources = ( { name = \"s\"; " EXEC " } ); } );";
+		HEAD "groups = ( { name = \"a\"; resources = ( { name = \"s\"; " EXEC " } ); } );";
 	static const char *const same[] = {
-	        "# with defaults\n" HEAD
-	        "groups = ( { name = \"a\"; failback = false; preferred_owners = [];"
-	        "resources = ( { name = \"s\"; " EXEC " timeout_ms = 20000; } ); } );",
-	        "cluster = { name = \"lab\"; };\n"
-	        "nodes = ( { name = \"n1\"; address = \"10.0.0.1\"; }, { name = \"n2\"; }, { name "
-	        "= \"n3\"; } );"
-	        "groups = ( { name = \"a\"; resources = ( { name = \"s\"; " EXEC " } ); } );",
+		"# with defaults\n" HEAD
+		"groups = ( { name = \"a\"; failback = false; preferred_owners = [];"
+		"resources = ( { name = \"s\"; " EXEC " timeout_ms = 20000; } ); } );",
+		"cluster = { name = \"lab\"; };\n"
+		"nodes = ( { name = \"n1\"; address = \"10.0.0.1\"; }, { name = \"n2\"; }, { name "
+		"= \"n3\"; } );"
+		"groups = ( { name = \"a\"; resources = ( { name = \"s\"; " EXEC " } ); } );",
 	};
 	static const char *const other[] = {
-	        HEAD
-	        "groups = ( { name = \"a\"; failback = true; resources = ( { name = \"s\"; " EXEC
-	        " } ); } );",
-	        HEAD "groups = ( { name = \"a\"; preferred_owners = [ \"n1\", \"n2\", \"n3\" ];"
-	             "resources = ( { name = \"s\"; " EXEC " } ); } );",
-	        HEAD "groups = ( { name = \"a\"; resources = ( { name = \"s\"; " EXEC
-	             " timeout_ms = 20001; } ); } );",
+		HEAD
+		"groups = ( { name = \"a\"; failback = true; resources = ( { name = \"s\"; " EXEC
+		" } ); } );",
+		HEAD "groups = ( { name = \"a\"; preferred_owners = [ \"n1\", \"n2\", \"n3\" ];"
+		     "resources = ( { name = \"s\"; " EXEC " } ); } );",
+		HEAD "groups = ( { name = \"a\"; resources = ( { name = \"s\"; " EXEC
+		     " timeout_ms = 20001; } ); } );",
 	};
 	struct config *a = fixture_parse(base);
 
@@ -231,15 +231,15 @@ static char *many_groups(unsigned n_groups, unsigned n_resources)
 	fputs(HEAD "groups = (\n", file);
 	for (unsigned i = 0; i < n_groups; i++) {
 		fprintf(file,
-		        "%s{ name = \"g%u\"; preferred_owners = [ \"n%u\", \"n2\" ];\nresources = "
-		        "(\n",
-		        i ? "," : "", i, i % 2 ? 1 : 3);
+			"%s{ name = \"g%u\"; preferred_owners = [ \"n%u\", \"n2\" ];\nresources = "
+			"(\n",
+			i ? "," : "", i, i % 2 ? 1 : 3);
 		for (unsigned j = 0; j < n_resources; j++)
 			fprintf(file,
-			        "%s{ name = \"r%u.%u\"; type = \"vip\";\naddress = "
-			        "\"fd00::%x:%x/64\";\n"
-			        "interface = \"lo\"; }\n",
-			        j ? "," : "", i, j, i + 1, j);
+				"%s{ name = \"r%u.%u\"; type = \"vip\";\naddress = "
+				"\"fd00::%x:%x/64\";\n"
+				"interface = \"lo\"; }\n",
+				j ? "," : "", i, j, i + 1, j);
 		fputs("); }\n", file);
 	}
 	fputs(");\n", file);
@@ -278,8 +278,8 @@ static void test_scale(void **state)
 		config_difference(again->core.text, config->core.text, words, sizeof(words));
 		assert_non_null(strstr(words, "interface = \"lx\" there, \"lo\" here"));
 		print_message("%u groups of %u: %zu bytes parsed in %lld ms, compared in %lld ms\n",
-		        sizes[i].groups, sizes[i].resources, strlen(text),
-		        (long long)(parsed - start), (long long)(now_ms() - compared));
+			sizes[i].groups, sizes[i].resources, strlen(text),
+			(long long)(parsed - start), (long long)(now_ms() - compared));
 		assert_true(parsed - start < PARSE_LIMIT_MS);
 		config_free(config);
 		config_free(again);
@@ -297,7 +297,7 @@ static void test_limits(void **state)
 	free(text);
 	text = many_groups(1, CORE_MAX_RESOURCES + 1);
 	refused(text, "text:5: group g0: 4097 resources are more than the 4096 a group may have; "
-	              "split the group\n");
+		      "split the group\n");
 	free(text);
 	text = malloc(CONFIG_FILE_MAX + 2);
 	assert_non_null(text);
@@ -327,7 +327,7 @@ static void test_many_errors(void **state)
 		lines++;
 	assert_int_equal(lines, CONFIG_REPORT_ERRORS_MAX + 1);
 	assert_non_null(
-	        strstr(report.text, "\ntext: 9800 more errors are not shown; mend these first\n"));
+		strstr(report.text, "\ntext: 9800 more errors are not shown; mend these first\n"));
 	config_report_fini(&report);
 	free(text);
 }
@@ -346,10 +346,10 @@ static void test_unreadable(void **state)
 {
 	(void)state;
 	load_refused("bad/no-such-file.conf", "bad/no-such-file.conf: cannot be read: No such file "
-	                                      "or directory; mend that, or name "
-	                                      "another file with -c\n");
+					      "or directory; mend that, or name "
+					      "another file with -c\n");
 	load_refused("bad", "bad: cannot be read: Is a directory; mend that, or name another file "
-	                    "with -c\n");
+			    "with -c\n");
 	load_refused("/dev/zero", "/dev/zero: is larger than 16 MiB; make it smaller\n");
 }
 
@@ -376,8 +376,8 @@ static void test_include_size(void **state)
 
 	assert_int_equal(config_load(path[0], &config, &report), -EINVAL);
 	assert_non_null(strstr(report.text,
-	        "main.conf:16: @include \"part\": the config is larger than 16 MiB with this file; "
-	        "make it smaller\n"));
+		"main.conf:16: @include \"part\": the config is larger than 16 MiB with this file; "
+		"make it smaller\n"));
 	config_report_fini(&report);
 	free(megabyte);
 	assert_int_equal(unlink(path[0]), 0);
@@ -397,7 +397,7 @@ static void test_report(void **state)
 	config_report_add(&report, false, 0, NULL, "bad \x1b[1m\xc3\xa9\xff\n");
 	assert_int_equal(report.n_errors, 1);
 	assert_string_equal(report.text,
-	        "a.conf:7: warning: node n1: its hat is odd\na.conf: bad ?[1m\xc3\xa9??\n");
+		"a.conf:7: warning: node n1: its hat is odd\na.conf: bad ?[1m\xc3\xa9??\n");
 	assert_int_equal(report.len, strlen(report.text));
 	config_report_fini(&report);
 	assert_null(report.text);
@@ -416,10 +416,10 @@ static void test_report(void **state)
 static void test_names_resolve(void **state)
 {
 	struct config *config =
-	        fixture_parse("cluster = { name = \"lab\"; };\n"
-	                      "nodes = ( { name = \"localhost\"; },\n"
-	                      "  { name = \"no.such.host.invalid\"; },\n"
-	                      "  { name = \"n3.invalid\"; address = \"10.0.0.1\"; } );");
+		fixture_parse("cluster = { name = \"lab\"; };\n"
+			      "nodes = ( { name = \"localhost\"; },\n"
+			      "  { name = \"no.such.host.invalid\"; },\n"
+			      "  { name = \"n3.invalid\"; address = \"10.0.0.1\"; } );");
 	struct config_report report = {.file = "text"};
 
 	(void)state;
@@ -427,9 +427,9 @@ static void test_names_resolve(void **state)
 	assert_int_equal(report.n_errors, 0);
 	assert_int_equal(report.n_warnings, 1);
 	assert_true(strncmp(report.text,
-	                    "text:3: warning: node no.such.host.invalid: its name does not resolve "
-	                    "here (",
-	                    76) == 0);
+			    "text:3: warning: node no.such.host.invalid: its name does not resolve "
+			    "here (",
+			    76) == 0);
 	config_report_fini(&report);
 	config_free(config);
 }
@@ -437,17 +437,17 @@ static void test_names_resolve(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_good),
-	        cmocka_unit_test(test_bad),
-	        cmocka_unit_test(test_core),
-	        cmocka_unit_test(test_digest),
-	        cmocka_unit_test(test_scale),
-	        cmocka_unit_test(test_limits),
-	        cmocka_unit_test(test_many_errors),
-	        cmocka_unit_test(test_unreadable),
-	        cmocka_unit_test(test_include_size),
-	        cmocka_unit_test(test_report),
-	        cmocka_unit_test(test_names_resolve),
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_core),
+		cmocka_unit_test(test_digest),
+		cmocka_unit_test(test_scale),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_many_errors),
+		cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_include_size),
+		cmocka_unit_test(test_report),
+		cmocka_unit_test(test_names_resolve),
 	};
 	fixture_enter();
 	return cmocka_run_group_tests_name("conf", tests, NULL, NULL);

@@ -29,57 +29,57 @@
 static const struct {
 	const char *theirs, *ours, *words;
 } cases[] = {
-        {HEAD WEB, HEAD WEB, ""},
-        {"cluster = { name = \"prod\"; };" NODES WEB, HEAD WEB,
-                "cluster: name = \"prod\" there, \"lab\" here"},
-        {"cluster = { name = \"lab\"; unsafe_without_fencing = true; };" NODES WEB, HEAD WEB,
-                "cluster: unsafe_without_fencing = true there, false here"},
-        {HEAD "groups = ( " GROUP("web", "failback = true;", SRV("srv", "")) " );", HEAD WEB,
-                "group web: failback = true there, false here"},
-        {HEAD WEB, HEAD "groups = ( " GROUP("web", "failback = true;", SRV("srv", "")) " );",
-                "group web: failback = false there, true here"},
-        {HEAD "groups = ( " GROUP(
-                 "web", "preferred_owners = [ \"n1\", \"n2\" ];", SRV("srv", "")) " );",
-                HEAD "groups = ( " GROUP("web", "preferred_owners = [ \"n2\" ]; failback = true;",
-                        SRV("srv", "")) " );",
-                "group web: preferred_owners = [ \"n1\", \"n2\" ] there, [ \"n2\" ] here"},
-        {HEAD "groups = ( " GROUP("web", "preferred_owners = [ \"n1\" ];", SRV("srv", "")) " );",
-                HEAD WEB, "group web: preferred_owners = [ \"n1\" ] there, not set here"},
-        {HEAD "groups = ( " GROUP("web", "", SRV("srv", "")) ", " GROUP(
-                 "db", "", SRV("db1", "")) " );",
-                HEAD WEB, "group db: only there"},
-        {HEAD WEB,
-                HEAD "groups = ( " GROUP("db", "", SRV("db1", "")) ", " GROUP(
-                        "web", "", SRV("srv", "")) " );",
-                "group db: only here"},
-        {HEAD WEB, HEAD "groups = ( " GROUP("db", "", SRV("srv", "")) " );",
-                "group web: only there; group db: only here"},
-        {HEAD "groups = ( " GROUP("a", "", SRV("a1", "")) ", " GROUP("b", "", SRV("b1", "")) " );",
-                HEAD "groups = ( " GROUP("b", "", SRV("b1", "")) ", " GROUP(
-                        "a", "", SRV("a1", "")) " );",
-                "the order differs: group a there, where group b stands here"},
-        {HEAD "groups = ( " GROUP("web", "", SRV("srv", "") ", " SRV("two", "")) " );", HEAD WEB,
-                "resource two of group web: only there"},
-        {HEAD "groups = ( " GROUP("web", "", SRV("srv", "")) ", " GROUP(
-                 "x", "", SRV("x1", "")) " );",
-                HEAD "groups = ( " GROUP("web", "", SRV("srv", "") ", " SRV("two", "")) ", " GROUP(
-                        "x", "", SRV("x1", "")) " );",
-                "resource two of group web: only here"},
-        {HEAD "groups = ( " GROUP("web", "", SRV("srv", "interval_ms = 500;")) " );", HEAD WEB,
-                "resource srv of group web: interval_ms = 500 there, not set here"},
-        {HEAD "groups = ( " GROUP("web", "", SRV("srv", "interval_ms = 500;")) " );",
-                HEAD "groups = ( " GROUP("web", "", SRV("srv", "interval_ms = 501;")) " );",
-                "resource srv of group web: interval_ms = 500 there, 501 here"},
-        {HEAD,
-                "cluster = { name = \"lab\"; };"
-                "nodes = ( { name = \"n1\"; }, { name = \"n2\"; }, { name = \"n4\"; } );",
-                "node n3: only there; node n4: only here"},
-        {HEAD,
-                "cluster = { name = \"lab\"; };"
-                "nodes = ( { name = \"n2\"; }, { name = \"n1\"; }, { name = \"n3\"; } );",
-                "the order differs: node n1 there, where node n2 stands here"},
-        {"cluster = { name = \"lab\"; }; nodes = ( { name = \"n1\"; } );", HEAD,
-                "node n2: only here"},
+	{HEAD WEB, HEAD WEB, ""},
+	{"cluster = { name = \"prod\"; };" NODES WEB, HEAD WEB,
+		"cluster: name = \"prod\" there, \"lab\" here"},
+	{"cluster = { name = \"lab\"; unsafe_without_fencing = true; };" NODES WEB, HEAD WEB,
+		"cluster: unsafe_without_fencing = true there, false here"},
+	{HEAD "groups = ( " GROUP("web", "failback = true;", SRV("srv", "")) " );", HEAD WEB,
+		"group web: failback = true there, false here"},
+	{HEAD WEB, HEAD "groups = ( " GROUP("web", "failback = true;", SRV("srv", "")) " );",
+		"group web: failback = false there, true here"},
+	{HEAD "groups = ( " GROUP(
+		 "web", "preferred_owners = [ \"n1\", \"n2\" ];", SRV("srv", "")) " );",
+		HEAD "groups = ( " GROUP("web", "preferred_owners = [ \"n2\" ]; failback = true;",
+			SRV("srv", "")) " );",
+		"group web: preferred_owners = [ \"n1\", \"n2\" ] there, [ \"n2\" ] here"},
+	{HEAD "groups = ( " GROUP("web", "preferred_owners = [ \"n1\" ];", SRV("srv", "")) " );",
+		HEAD WEB, "group web: preferred_owners = [ \"n1\" ] there, not set here"},
+	{HEAD "groups = ( " GROUP("web", "", SRV("srv", "")) ", " GROUP(
+		 "db", "", SRV("db1", "")) " );",
+		HEAD WEB, "group db: only there"},
+	{HEAD WEB,
+		HEAD "groups = ( " GROUP("db", "", SRV("db1", "")) ", " GROUP(
+			"web", "", SRV("srv", "")) " );",
+		"group db: only here"},
+	{HEAD WEB, HEAD "groups = ( " GROUP("db", "", SRV("srv", "")) " );",
+		"group web: only there; group db: only here"},
+	{HEAD "groups = ( " GROUP("a", "", SRV("a1", "")) ", " GROUP("b", "", SRV("b1", "")) " );",
+		HEAD "groups = ( " GROUP("b", "", SRV("b1", "")) ", " GROUP(
+			"a", "", SRV("a1", "")) " );",
+		"the order differs: group a there, where group b stands here"},
+	{HEAD "groups = ( " GROUP("web", "", SRV("srv", "") ", " SRV("two", "")) " );", HEAD WEB,
+		"resource two of group web: only there"},
+	{HEAD "groups = ( " GROUP("web", "", SRV("srv", "")) ", " GROUP(
+		 "x", "", SRV("x1", "")) " );",
+		HEAD "groups = ( " GROUP("web", "", SRV("srv", "") ", " SRV("two", "")) ", " GROUP(
+			"x", "", SRV("x1", "")) " );",
+		"resource two of group web: only here"},
+	{HEAD "groups = ( " GROUP("web", "", SRV("srv", "interval_ms = 500;")) " );", HEAD WEB,
+		"resource srv of group web: interval_ms = 500 there, not set here"},
+	{HEAD "groups = ( " GROUP("web", "", SRV("srv", "interval_ms = 500;")) " );",
+		HEAD "groups = ( " GROUP("web", "", SRV("srv", "interval_ms = 501;")) " );",
+		"resource srv of group web: interval_ms = 500 there, 501 here"},
+	{HEAD,
+		"cluster = { name = \"lab\"; };"
+		"nodes = ( { name = \"n1\"; }, { name = \"n2\"; }, { name = \"n4\"; } );",
+		"node n3: only there; node n4: only here"},
+	{HEAD,
+		"cluster = { name = \"lab\"; };"
+		"nodes = ( { name = \"n2\"; }, { name = \"n1\"; }, { name = \"n3\"; } );",
+		"the order differs: node n1 there, where node n2 stands here"},
+	{"cluster = { name = \"lab\"; }; nodes = ( { name = \"n1\"; } );", HEAD,
+		"node n2: only here"},
 };
 
 static void test_words(void **state)
@@ -87,7 +87,7 @@ static void test_words(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct config *theirs = fixture_parse(cases[i].theirs),
-		              *ours = fixture_parse(cases[i].ours);
+			      *ours = fixture_parse(cases[i].ours);
 		char words[255];
 
 		config_difference(theirs->core.text, ours->core.text, words, sizeof(words));
@@ -101,8 +101,8 @@ static void test_words(void **state)
 static void test_hostile(void **state)
 {
 	static const char *const theirs[] = {"", "\n", "name = ", "=", "a = b", " = ;",
-	        "groups = (", "nodes = (\n\t{\n\t\tname = \"",
-	        "cluster = {\n\tname = \"\x1b[31m\xff\";\n"};
+		"groups = (", "nodes = (\n\t{\n\t\tname = \"",
+		"cluster = {\n\tname = \"\x1b[31m\xff\";\n"};
 	struct config *ours = fixture_parse(HEAD WEB);
 	char words[64], *longest = malloc(100001);
 
@@ -134,11 +134,11 @@ static void test_long(void **state)
 	(void)state;
 	for (int i = 0; i < 2; i++) {
 		snprintf(text[i], sizeof(text[i]),
-		        HEAD
-		        "groups = ( { name = \"a\"; resources = ( { name = \"s\"; type = \"exec\";"
-		        "start = \"/bin/%0200d %s\"; stop = \"/bin/true\"; "
-		        "on_node_loss = \"takeover\"; } ); } );",
-		        0, i == 0 ? "left" : "right");
+			HEAD
+			"groups = ( { name = \"a\"; resources = ( { name = \"s\"; type = \"exec\";"
+			"start = \"/bin/%0200d %s\"; stop = \"/bin/true\"; "
+			"on_node_loss = \"takeover\"; } ); } );",
+			0, i == 0 ? "left" : "right");
 		config[i] = fixture_parse(text[i]);
 	}
 	config_difference(config[0]->core.text, config[1]->core.text, words, sizeof(words));
@@ -152,9 +152,9 @@ static void test_long(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_words),
-	        cmocka_unit_test(test_hostile),
-	        cmocka_unit_test(test_long),
+		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_long),
 	};
 
 	return cmocka_run_group_tests_name("difference", tests, NULL, NULL);

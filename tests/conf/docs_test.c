@@ -59,13 +59,13 @@ static void check_man_keys(const char *man)
 
 			if (spec->kind == PARAM_INT)
 				snprintf(line, sizeof(line),
-				        "\n.It Ic %s No (number, %lld to %lld, default %lld)\n",
-				        spec->key, (long long)spec->min, (long long)spec->max,
-				        (long long)spec->def);
+					"\n.It Ic %s No (number, %lld to %lld, default %lld)\n",
+					spec->key, (long long)spec->min, (long long)spec->max,
+					(long long)spec->def);
 			else
 				snprintf(line, sizeof(line), "\n.It Ic %s No (%s%s", spec->key,
-				        spec->kind == PARAM_BOOL ? "truth value" : "text",
-				        spec->required ? ", required" : "");
+					spec->kind == PARAM_BOOL ? "truth value" : "text",
+					spec->required ? ", required" : "");
 			if (!section || !strstr(section, line))
 				fail_msg("clusterd.conf.5 lacks \"%s\"", line + 1);
 			snprintf(line, sizeof(line), "\n.Ss %s: ", (*type)->name);
@@ -77,7 +77,7 @@ static void check_man_keys(const char *man)
 static void check_man_is_current(const char *man)
 {
 	static const char core[] = " name unsafe_without_fencing address preferred_owners failback "
-	                           "resources type ";
+				   "resources type ";
 
 	for (const char *p = man; (p = strstr(p, "\n.It Ic ")); p++) {
 		char key[64], word[66];
@@ -112,8 +112,8 @@ static void test_man(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_examples),
-	        cmocka_unit_test(test_man),
+		cmocka_unit_test(test_examples),
+		cmocka_unit_test(test_man),
 	};
 
 	fixture_enter();

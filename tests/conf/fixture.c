@@ -31,7 +31,7 @@ void fixture_enter(void)
 	snprintf(folder, sizeof(folder), "%s/tests/conf", srcdir ? srcdir : ".");
 	if (chdir(folder) < 0) {
 		fprintf(stderr, "%s: %s; run it in the top of the source tree\n", folder,
-		        strerror(errno));
+			strerror(errno));
 		exit(1);
 	}
 }
@@ -82,7 +82,7 @@ unsigned fixture_each_conf(const char *folder, void (*check)(const char *path))
 		char path[512];
 
 		snprintf(path, sizeof(path), "%s/%.*s", folder, (int)strlen(entries[i]->d_name) - 5,
-		        entries[i]->d_name);
+			entries[i]->d_name);
 		check(path);
 		free(entries[i]);
 	}

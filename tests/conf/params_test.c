@@ -39,31 +39,31 @@ static bool color_is_stateless(const struct config_resource *conf)
 }
 
 static const struct resource_type color_type = {
-        .name = "color",
-        .pipelined = true,
-        .params =
-                (const struct param_spec[]){
-                        {.key = "color", .kind = PARAM_STRING, .def_str = "red"},
-                        {.key = "harmless", .kind = PARAM_BOOL, .def = true},
-                        {.key = "loud",
-                                .kind = PARAM_BOOL,
-                                .required = true,
-                                .expects = "true or false"},
-                        {.key = "far",
-                                .kind = PARAM_INT,
-                                .min = -(1LL << 40),
-                                .max = 1LL << 40,
-                                .def = -5},
-                        {.key = "near", .kind = PARAM_INT, .required = true, .min = -1, .max = 1},
-                        {0},
-                },
-        .check = color_check,
-        .is_stateless = color_is_stateless,
+	.name = "color",
+	.pipelined = true,
+	.params =
+		(const struct param_spec[]){
+			{.key = "color", .kind = PARAM_STRING, .def_str = "red"},
+			{.key = "harmless", .kind = PARAM_BOOL, .def = true},
+			{.key = "loud",
+				.kind = PARAM_BOOL,
+				.required = true,
+				.expects = "true or false"},
+			{.key = "far",
+				.kind = PARAM_INT,
+				.min = -(1LL << 40),
+				.max = 1LL << 40,
+				.def = -5},
+			{.key = "near", .kind = PARAM_INT, .required = true, .min = -1, .max = 1},
+			{0},
+		},
+	.check = color_check,
+	.is_stateless = color_is_stateless,
 };
 
 static const struct resource_type bare_type = {
-        .name = "bare",
-        .params = (const struct param_spec[]){{0}},
+	.name = "bare",
+	.params = (const struct param_spec[]){{0}},
 };
 
 const struct resource_type *const *resource_types(void)
@@ -158,33 +158,33 @@ static void test_kinds(void **state)
 {
 	(void)state;
 	check_print(GROUP("{ name = \"r\"; type = \"color\"; near = 0; loud = false; }"),
-	        "\t\t\t{\n"
-	        "\t\t\t\tname = \"r\";\n"
-	        "\t\t\t\ttype = \"color\";\n"
-	        "\t\t\t\tloud = false;\n"
-	        "\t\t\t\tnear = 0;\n"
-	        "\t\t\t}\n");
+		"\t\t\t{\n"
+		"\t\t\t\tname = \"r\";\n"
+		"\t\t\t\ttype = \"color\";\n"
+		"\t\t\t\tloud = false;\n"
+		"\t\t\t\tnear = 0;\n"
+		"\t\t\t}\n");
 	check_print(GROUP("{ name = \"r\"; type = \"color\"; near = -1; loud = true; far = -5;\n"
-	                  "color = \"red\"; harmless = true; }"),
-	        "\t\t\t\ttype = \"color\";\n"
-	        "\t\t\t\tloud = true;\n"
-	        "\t\t\t\tnear = -1;\n"
-	        "\t\t\t}\n");
+			  "color = \"red\"; harmless = true; }"),
+		"\t\t\t\ttype = \"color\";\n"
+		"\t\t\t\tloud = true;\n"
+		"\t\t\t\tnear = -1;\n"
+		"\t\t\t}\n");
 	check_print(GROUP("{ far = 1099511627776L; name = \"r\"; type = \"color\"; near = 1;\n"
-	                  "loud = true; color = \"blue\"; harmless = false; }"),
-	        "\t\t\t\ttype = \"color\";\n"
-	        "\t\t\t\tcolor = \"blue\";\n"
-	        "\t\t\t\tharmless = false;\n"
-	        "\t\t\t\tloud = true;\n"
-	        "\t\t\t\tfar = 1099511627776L;\n"
-	        "\t\t\t\tnear = 1;\n"
-	        "\t\t\t}\n");
+			  "loud = true; color = \"blue\"; harmless = false; }"),
+		"\t\t\t\ttype = \"color\";\n"
+		"\t\t\t\tcolor = \"blue\";\n"
+		"\t\t\t\tharmless = false;\n"
+		"\t\t\t\tloud = true;\n"
+		"\t\t\t\tfar = 1099511627776L;\n"
+		"\t\t\t\tnear = 1;\n"
+		"\t\t\t}\n");
 	/* Quotes, backslashes, a tab, and what looks like an escape and is none. */
 	check_print(GROUP("{ name = \"r\"; type = \"color\"; near = 1; loud = true;\n"
-	                  "color = \"a \\\"b\\\" \\\\x41 \\t\\\\\"; }"),
-	        "\t\t\t\tcolor = \"a \\\"b\\\" \\\\x41 \\t\\\\\";\n");
+			  "color = \"a \\\"b\\\" \\\\x41 \\t\\\\\"; }"),
+		"\t\t\t\tcolor = \"a \\\"b\\\" \\\\x41 \\t\\\\\";\n");
 	check_print(
-	        GROUP("{ name = \"r\"; type = \"bare\"; }"), "\t\t\t\ttype = \"bare\";\n\t\t\t}\n");
+		GROUP("{ name = \"r\"; type = \"bare\"; }"), "\t\t\t\ttype = \"bare\";\n\t\t\t}\n");
 }
 
 static void test_core(void **state)
@@ -195,13 +195,13 @@ static void test_core(void **state)
 
 	(void)state;
 	assert_int_equal(
-	        config_parse("text",
-	                GROUP("{ name = \"a\"; type = \"color\"; near = 0; loud = true; },\n"
-	                      "{ name = \"b\"; type = \"bare\"; },\n"
-	                      "{ name = \"c\"; type = \"color\"; near = 0; loud = true;\n"
-	                      "harmless = false; }"),
-	                &config, &report),
-	        0);
+		config_parse("text",
+			GROUP("{ name = \"a\"; type = \"color\"; near = 0; loud = true; },\n"
+			      "{ name = \"b\"; type = \"bare\"; },\n"
+			      "{ name = \"c\"; type = \"color\"; near = 0; loud = true;\n"
+			      "harmless = false; }"),
+			&config, &report),
+		0);
 	core = config->core.groups[0].resources;
 	assert_true(core[0].pipelined && core[0].stateless);
 	assert_false(core[1].pipelined || core[1].stateless);
@@ -212,7 +212,7 @@ static void test_core(void **state)
 	assert_int_equal(report.n_warnings, 2);
 	assert_int_equal(report.n_errors, 0);
 	assert_string_equal(report.text, "text:4: warning: a: looks at this machine\n"
-	                                 "text:6: warning: c: looks at this machine\n");
+					 "text:6: warning: c: looks at this machine\n");
 	config_report_fini(&report);
 	config_free(config);
 }
@@ -224,20 +224,20 @@ static void test_errors(void **state)
 
 	(void)state;
 	assert_int_equal(config_parse("text",
-	                         GROUP("{ name = \"a\"; type = \"color\"; near = 2;\n"
-	                               "  harmless = 1; },\n"
-	                               "{ name = \"b\"; type = \"bare\"; near = 0; },\n"
-	                               "{ name = \"c\"; type = \"color\"; near = 0; loud = true;\n"
-	                               "  color = \"pink\"; }"),
-	                         &config, &report),
-	        -EINVAL);
+				 GROUP("{ name = \"a\"; type = \"color\"; near = 2;\n"
+				       "  harmless = 1; },\n"
+				       "{ name = \"b\"; type = \"bare\"; near = 0; },\n"
+				       "{ name = \"c\"; type = \"color\"; near = 0; loud = true;\n"
+				       "  color = \"pink\"; }"),
+				 &config, &report),
+		-EINVAL);
 	assert_string_equal(report.text,
-	        "text:4: resource a: loud is missing; add loud: true or false\n"
-	        "text:4: resource a: near = 2 is out of range; write a number from -1 to 1\n"
-	        "text:5: resource a: harmless is a number; write true or false, without quotes\n"
-	        "text:6: resource b: unknown key \"near\"; take it out (known keys: name, type)\n"
-	        "text:8: warning: c: looks at this machine\n"
-	        "text:8: c: pink is no color\n");
+		"text:4: resource a: loud is missing; add loud: true or false\n"
+		"text:4: resource a: near = 2 is out of range; write a number from -1 to 1\n"
+		"text:5: resource a: harmless is a number; write true or false, without quotes\n"
+		"text:6: resource b: unknown key \"near\"; take it out (known keys: name, type)\n"
+		"text:8: warning: c: looks at this machine\n"
+		"text:8: c: pink is no color\n");
 	config_report_fini(&report);
 }
 
@@ -272,7 +272,7 @@ static void test_no_memory(void **state)
 			assert_non_null(strstr(print, "color = \"x\";\n"));
 			assert_non_null(strstr(print, "address = [ \"10.0.0.1\", \"10.1.0.1\" ];"));
 			assert_true(config->core.digest ==
-			            core_digest(config->core.text, strlen(config->core.text)));
+				    core_digest(config->core.text, strlen(config->core.text)));
 			free(print);
 			config_free(config);
 		} else {
@@ -311,11 +311,11 @@ static void test_no_memory_print(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_kinds),
-	        cmocka_unit_test(test_core),
-	        cmocka_unit_test(test_errors),
-	        cmocka_unit_test(test_no_memory),
-	        cmocka_unit_test(test_no_memory_print),
+		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_core),
+		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_no_memory_print),
 	};
 
 	return cmocka_run_group_tests_name("params", tests, NULL, NULL);

@@ -61,7 +61,7 @@ static size_t below(struct fuzz *fuzz, size_t n)
 
 /* Replaces work[at..at+cut) by len bytes; the size after, unchanged if it would not fit. */
 static size_t splice(
-        struct fuzz *fuzz, size_t size, size_t at, size_t cut, const uint8_t *with, size_t len)
+	struct fuzz *fuzz, size_t size, size_t at, size_t cut, const uint8_t *with, size_t len)
 {
 	if (size - cut + len > INPUT_MAX)
 		return size;
@@ -73,9 +73,9 @@ static size_t splice(
 static size_t mutate(struct fuzz *fuzz, size_t size)
 {
 	static const char *const words[] = {"{", "}", "(", ")", "[", "]", "\"", ";", ",", "=", ":",
-	        "\n", "\\", "\\x00", "\\x80", "/*", "*/", "//", "#", "true", "false", "0", "-1",
-	        "4294967296", "9223372036854775807L", "1e9", "name = ", "type = ", "\"n1\"",
-	        "\"n2\"", "\"vip\"", "\"exec\"", "@include \"x\"\n", "\xff", "\t", "0x"};
+		"\n", "\\", "\\x00", "\\x80", "/*", "*/", "//", "#", "true", "false", "0", "-1",
+		"4294967296", "9223372036854775807L", "1e9", "name = ", "type = ", "\"n1\"",
+		"\"n2\"", "\"vip\"", "\"exec\"", "@include \"x\"\n", "\xff", "\t", "0x"};
 	const struct input *other = &fuzz->corpus[below(fuzz, fuzz->n)];
 	size_t at = below(fuzz, size + 1), rest = size - at, from, len;
 	const char *word;
@@ -87,7 +87,7 @@ static size_t mutate(struct fuzz *fuzz, size_t size)
 		return size;
 	case 1: /* cut */
 		return splice(
-		        fuzz, size, at, below(fuzz, rest < 40 ? rest + 1 : 40), fuzz->work, 0);
+			fuzz, size, at, below(fuzz, rest < 40 ? rest + 1 : 40), fuzz->work, 0);
 	case 2: /* a word */
 		word = words[below(fuzz, sizeof(words) / sizeof(words[0]))];
 		return splice(fuzz, size, at, 0, (const uint8_t *)word, strlen(word));
@@ -96,7 +96,7 @@ static size_t mutate(struct fuzz *fuzz, size_t size)
 		len = below(fuzz, other->size - from);
 		len = len < 200 ? len : 200;
 		return splice(fuzz, size, at, below(fuzz, rest < 200 ? rest + 1 : 200),
-		        other->data + from, len);
+			other->data + from, len);
 	case 4: /* a word in place of a word */
 		from = 0;
 		while (at + from < size && fuzz->work[at + from] > ' ')
@@ -205,7 +205,7 @@ int main(int argc, char **argv)
 {
 	struct fuzz *fuzz = calloc(1, sizeof(*fuzz));
 	struct progress *progress = mmap(
-	        NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int status = -1;
 	pid_t child;
 	long n;
@@ -228,11 +228,11 @@ int main(int argc, char **argv)
 	n = progress->input;
 	if (child != 0 && status == 0 && progress->is_done)
 		printf("%ld inputs from %zu files, seed %llu: all well\n", n, fuzz->n,
-		        (unsigned long long)fuzz->seed);
+			(unsigned long long)fuzz->seed);
 	else if (child != 0)
 		fprintf(stderr, "%s (status 0x%x); replay it with --seed %llu --only %ld\n",
-		        status == -1 ? "HUNG" : "DIED", (unsigned)status,
-		        (unsigned long long)fuzz->seed, n);
+			status == -1 ? "HUNG" : "DIED", (unsigned)status,
+			(unsigned long long)fuzz->seed, n);
 	status = status != 0 || !progress->is_done;
 	free(fuzz);
 	munmap(progress, sizeof(*progress));

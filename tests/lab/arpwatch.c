@@ -107,17 +107,17 @@ static int64_t now_ns(clockid_t clock)
 static const char *mac_text(const uint8_t mac[static 6], char text[static 18])
 {
 	snprintf(text, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
-	        mac[5]);
+		mac[5]);
 	return text;
 }
 
 static void line(
-        const char *kind, const struct target *target, const uint8_t mac[static 6], int64_t at_ns)
+	const char *kind, const struct target *target, const uint8_t mac[static 6], int64_t at_ns)
 {
 	char text[18];
 
 	printf("{\"kind\":\"%s\",\"address\":\"%s\",\"mac\":\"%s\",\"boottime_ns\":%lld}\n", kind,
-	        target->text, mac_text(mac, text), (long long)at_ns);
+		target->text, mac_text(mac, text), (long long)at_ns);
 }
 
 /* The sender hardware address of a round's question. */
@@ -139,8 +139,8 @@ static void transmit(const struct watch *watch, const void *frame, size_t len)
 static void ask_v4(const struct watch *watch, const struct target *target)
 {
 	struct arp_frame frame = {
-	        .eth.ether_type = htons(ETHERTYPE_ARP),
-	        .arp = {htons(ARPHRD_ETHER), htons(ETHERTYPE_IP), 6, 4, htons(ARPOP_REQUEST)},
+		.eth.ether_type = htons(ETHERTYPE_ARP),
+		.arp = {htons(ARPHRD_ETHER), htons(ETHERTYPE_IP), 6, 4, htons(ARPOP_REQUEST)},
 	};
 
 	memset(frame.eth.ether_dhost, 0xff, 6);
@@ -171,12 +171,12 @@ static void ask_v6(const struct watch *watch, const struct target *target)
 {
 	const uint8_t *last = &target->v6.s6_addr[13];
 	struct nd_frame frame = {
-	        .eth.ether_type = htons(ETHERTYPE_IPV6),
-	        .eth.ether_dhost = {0x33, 0x33, 0xff, last[0], last[1], last[2]},
-	        .type = ND_NEIGHBOR_SOLICIT,
-	        .target = target->v6,
-	        .option_type = ND_OPT_SOURCE_LINKADDR,
-	        .option_len = 1,
+		.eth.ether_type = htons(ETHERTYPE_IPV6),
+		.eth.ether_dhost = {0x33, 0x33, 0xff, last[0], last[1], last[2]},
+		.type = ND_NEIGHBOR_SOLICIT,
+		.target = target->v6,
+		.option_type = ND_OPT_SOURCE_LINKADDR,
+		.option_len = 1,
 	};
 
 	memcpy(frame.eth.ether_shost, watch->mac, 6);
@@ -209,7 +209,7 @@ static void ask(struct watch *watch)
 }
 
 static void note_twice(struct target *target, const struct round *round,
-        const uint8_t mac[static 6], int64_t at_ns)
+	const uint8_t mac[static 6], int64_t at_ns)
 {
 	uint64_t index = target->n_doubles ? target->n_doubles - 1 : 0;
 	struct twice *twice = &target->doubles[index % DOUBLES_MAX];
@@ -227,7 +227,7 @@ static void note_twice(struct target *target, const struct round *round,
 }
 
 static void note_answer(struct watch *watch, struct target *target, uint64_t number,
-        const uint8_t mac[static 6], int64_t at_ns)
+	const uint8_t mac[static 6], int64_t at_ns)
 {
 	struct round *round = &target->rounds[number % ROUNDS];
 	bool is_known = false;
@@ -280,9 +280,9 @@ static void see_arp(struct watch *watch, const struct arp_frame *frame, int64_t 
 			note_announcement(target, frame->sha, at_ns);
 		else if (ntohs(frame->arp.ar_op) == ARPOP_REPLY && memcmp(frame->tha, base, 4) == 0)
 			note_answer(watch, target,
-			        full_round(
-			                watch, (uint64_t)frame->tha[4] << 8 | frame->tha[5], 65536),
-			        frame->sha, at_ns);
+				full_round(
+					watch, (uint64_t)frame->tha[4] << 8 | frame->tha[5], 65536),
+				frame->sha, at_ns);
 	}
 }
 
@@ -291,7 +291,7 @@ static void see_nd(struct watch *watch, const struct nd_frame *frame, int64_t at
 	const uint8_t *to = frame->ip.ip6_dst.s6_addr;
 	/* A solicited answer may leave the option out; then the frame's source tells. */
 	const uint8_t *mac =
-	        frame->option_type == ND_OPT_TARGET_LINKADDR ? frame->mac : frame->eth.ether_shost;
+		frame->option_type == ND_OPT_TARGET_LINKADDR ? frame->mac : frame->eth.ether_shost;
 
 	if (frame->ip.ip6_nxt != IPPROTO_ICMPV6 || frame->type != ND_NEIGHBOR_ADVERT)
 		return;
@@ -334,11 +334,11 @@ static void receive(struct watch *watch)
 		struct sockaddr_ll from = {0};
 		struct iovec iov = {&frame, sizeof(frame)};
 		struct msghdr msg = {.msg_name = &from,
-		        .msg_namelen = sizeof(from),
-		        .msg_iov = &iov,
-		        .msg_iovlen = 1,
-		        .msg_control = control,
-		        .msg_controllen = sizeof(control)};
+			.msg_namelen = sizeof(from),
+			.msg_iov = &iov,
+			.msg_iovlen = 1,
+			.msg_control = control,
+			.msg_controllen = sizeof(control)};
 		size_t len;
 		ssize_t got;
 
@@ -352,7 +352,7 @@ static void receive(struct watch *watch)
 		if (ntohs(from.sll_protocol) == ETHERTYPE_ARP && len >= sizeof(frame.arp))
 			see_arp(watch, &frame.arp, arrival_ns(&msg));
 		else if (ntohs(from.sll_protocol) == ETHERTYPE_IPV6 &&
-		         len >= offsetof(struct nd_frame, option_type))
+			 len >= offsetof(struct nd_frame, option_type))
 			see_nd(watch, &frame.nd, arrival_ns(&msg));
 	}
 }
@@ -361,15 +361,15 @@ static void receive(struct watch *watch)
 static int attach_filter(int fd)
 {
 	struct sock_filter code[] = {
-	        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct ether_header, ether_type)),
-	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_ARP, 5, 0),
-	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 0, 5),
-	        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, offsetof(struct nd_frame, ip.ip6_nxt)),
-	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_ICMPV6, 0, 3),
-	        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, offsetof(struct nd_frame, type)),
-	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ND_NEIGHBOR_ADVERT, 0, 1),
-	        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
-	        BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct ether_header, ether_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_ARP, 5, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_IPV6, 0, 5),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, offsetof(struct nd_frame, ip.ip6_nxt)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_ICMPV6, 0, 3),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, offsetof(struct nd_frame, type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ND_NEIGHBOR_ADVERT, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
 	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
 
@@ -392,11 +392,11 @@ static int open_wire(struct watch *watch, const char *interface)
 		return -errno;
 	watch->ifindex = local.sll_ifindex = promiscuous.mr_ifindex = request.ifr_ifindex;
 	if (attach_filter(watch->fd) < 0 ||
-	        setsockopt(watch->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) < 0 ||
-	        setsockopt(watch->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) < 0 ||
-	        setsockopt(watch->fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous,
-	                sizeof(promiscuous)) < 0 ||
-	        bind(watch->fd, (struct sockaddr *)&local, sizeof(local)) < 0)
+		setsockopt(watch->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) < 0 ||
+		setsockopt(watch->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) < 0 ||
+		setsockopt(watch->fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous,
+			sizeof(promiscuous)) < 0 ||
+		bind(watch->fd, (struct sockaddr *)&local, sizeof(local)) < 0)
 		return -errno;
 	return 0;
 }
@@ -406,27 +406,27 @@ static void print_summary(const struct watch *watch)
 	char text[18], other[18];
 
 	printf("{\"kind\":\"summary\",\"rounds\":%llu,\"addresses\":{",
-	        (unsigned long long)watch->round);
+		(unsigned long long)watch->round);
 	for (unsigned i = 0; i < watch->n_targets; i++) {
 		const struct target *target = &watch->targets[i];
 		uint64_t listed = target->n_doubles < DOUBLES_MAX ? target->n_doubles : DOUBLES_MAX;
 
 		printf("%s\"%s\":{\"answers\":%llu,\"late\":%llu,\"announcements\":%llu,"
 		       "\"holders\":[",
-		        i ? "," : "", target->text, (unsigned long long)target->answers,
-		        (unsigned long long)target->late,
-		        (unsigned long long)target->announcements);
+			i ? "," : "", target->text, (unsigned long long)target->answers,
+			(unsigned long long)target->late,
+			(unsigned long long)target->announcements);
 		for (unsigned k = 0; k < target->n_holders; k++)
 			printf("%s\"%s\"", k ? "," : "", mac_text(target->holders[k], text));
 		printf("],\"two_holders_total\":%llu,\"two_holders\":[",
-		        (unsigned long long)target->n_doubles);
+			(unsigned long long)target->n_doubles);
 		for (uint64_t k = 0; k < listed; k++)
 			printf("%s{\"start_boottime_ns\":%lld,\"end_boottime_ns\":%lld,"
 			       "\"macs\":[\"%s\",\"%s\"]}",
-			        k ? "," : "", (long long)target->doubles[k].start_ns,
-			        (long long)target->doubles[k].end_ns,
-			        mac_text(target->doubles[k].first, text),
-			        mac_text(target->doubles[k].second, other));
+				k ? "," : "", (long long)target->doubles[k].start_ns,
+				(long long)target->doubles[k].end_ns,
+				mac_text(target->doubles[k].first, text),
+				mac_text(target->doubles[k].second, other));
 		printf("]}");
 	}
 	printf("}}\n");
@@ -435,12 +435,12 @@ static void print_summary(const struct watch *watch)
 static int run(struct watch *watch)
 {
 	struct itimerspec spec = {
-	        .it_interval = {watch->interval_ns / 1000000000, watch->interval_ns % 1000000000},
-	        .it_value = {0, 1},
+		.it_interval = {watch->interval_ns / 1000000000, watch->interval_ns % 1000000000},
+		.it_value = {0, 1},
 	};
 	int64_t start_ns = now_ns(CLOCK_BOOTTIME), ended_ns = 0;
 	struct pollfd fds[3] = {
-	        {.fd = watch->fd, .events = POLLIN}, {.events = POLLIN}, {.events = POLLIN}};
+		{.fd = watch->fd, .events = POLLIN}, {.events = POLLIN}, {.events = POLLIN}};
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -460,7 +460,7 @@ static int run(struct watch *watch)
 		receive(watch);
 		now = now_ns(CLOCK_BOOTTIME);
 		if (!ended_ns && (fds[1].revents || (watch->duration_ns &&
-		                                            now - start_ns > watch->duration_ns))) {
+							    now - start_ns > watch->duration_ns))) {
 			ended_ns = now;
 			fds[1].fd = -1;
 		}
@@ -487,8 +487,8 @@ static bool number(const char *text, double min, double max, double *ret)
 static int usage(void)
 {
 	fprintf(stderr, "usage: arpwatch --interface IF [--interval-us N] [--for SECONDS] [--all]\n"
-	                "                [--announce] [--pool fd77::ffff:0] ADDRESS...\n"
-	                "  --announce: a line \"started\" once questions are on their way\n");
+			"                [--announce] [--pool fd77::ffff:0] ADDRESS...\n"
+			"  --announce: a line \"started\" once questions are on their way\n");
 	return 2;
 }
 
@@ -513,9 +513,9 @@ static int add_target(struct watch *watch, const char *text)
 static int parse_args(int argc, char *argv[], struct watch *watch, const char **ret_interface)
 {
 	static const struct option longs[] = {{"interface", required_argument, NULL, 'I'},
-	        {"interval-us", required_argument, NULL, 'i'},
-	        {"for", required_argument, NULL, 'f'}, {"all", no_argument, NULL, 'a'},
-	        {"announce", no_argument, NULL, 'A'}, {"pool", required_argument, NULL, 'p'}, {0}};
+		{"interval-us", required_argument, NULL, 'i'},
+		{"for", required_argument, NULL, 'f'}, {"all", no_argument, NULL, 'a'},
+		{"announce", no_argument, NULL, 'A'}, {"pool", required_argument, NULL, 'p'}, {0}};
 	const char *pool = "fd77::ffff:0";
 	double interval_us = 5000, seconds = 0;
 	bool good = true;
@@ -534,7 +534,7 @@ static int parse_args(int argc, char *argv[], struct watch *watch, const char **
 		}
 	}
 	if (!good || !*ret_interface || optind == argc ||
-	        inet_pton(AF_INET6, pool, &watch->pool) != 1)
+		inet_pton(AF_INET6, pool, &watch->pool) != 1)
 		return usage();
 	watch->interval_ns = (int64_t)(interval_us * 1e3);
 	watch->duration_ns = (int64_t)(seconds * 1e9);

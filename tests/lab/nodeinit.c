@@ -35,7 +35,7 @@
 static const char *const overlays[] = {"etc", "var", "usr/local", NULL};
 
 static const char *const folders[] = {"/run/lock", "/etc/corosync", "/etc/clusterd",
-        "/var/lib/corosync", "/var/lib/clusterd", "/var/log/corosync", "/var/log/lab", NULL};
+	"/var/lib/corosync", "/var/lib/clusterd", "/var/log/corosync", "/var/log/lab", NULL};
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *fmt, ...)
 {
@@ -79,11 +79,11 @@ static void mount_overlay(const char *dir, const char *name)
 	mkdir_all(upper);
 	mkdir_all(work);
 	snprintf(options, sizeof(options), "lowerdir=%s,upperdir=%s,workdir=%s", target, upper,
-	        work);
+		work);
 	if (mount("overlay", target, "overlay", 0, options) < 0)
 		die("cannot lay a private layer over %s (upper folder %s); choose a folder "
 		    "on a plain file system with --dir",
-		        target, upper);
+			target, upper);
 }
 
 static void mount_new(const char *type, const char *target, const char *options)
@@ -101,7 +101,7 @@ static void mount_all(const char *dir)
 	mount_new("proc", "/proc", NULL);
 	mount_new("sysfs", "/sys", NULL);
 	if (mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=700") < 0 && errno != ENODEV &&
-	        errno != ENOENT) /* a kernel without BPF */
+		errno != ENOENT) /* a kernel without BPF */
 		die("cannot mount bpf on /sys/fs/bpf");
 	mount_new("tmpfs", "/dev/shm", "mode=1777");
 	mount_new("tmpfs", "/run", "mode=755"); /* last: it may hide dir */
@@ -199,7 +199,7 @@ static void record(const char *dir, pid_t pid)
 	snprintf(temp, sizeof(temp), "%s.new", path);
 	f = fopen(temp, "we");
 	if (!f || fprintf(f, "%d %llu\n", (int)pid, start_time(pid)) < 0 || fclose(f) != 0 ||
-	        rename(temp, path) < 0)
+		rename(temp, path) < 0)
 		die("cannot write %s", path);
 }
 
@@ -244,7 +244,7 @@ static int pass_on(pid_t pid, const sigset_t *set)
 		if (waitpid(pid, &status, WNOHANG) == pid)
 			return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 		if (sigwaitinfo(set, &info) > 0 && info.si_signo != SIGCHLD &&
-		        info.si_code != SI_KERNEL)
+			info.si_code != SI_KERNEL)
 			kill(pid, info.si_signo);
 	}
 }
@@ -257,7 +257,7 @@ static int enter(const char *text, char *argv[])
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
 	if (fd < 0 || setns(fd, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWNET |
-	                                CLONE_NEWIPC) < 0)
+					CLONE_NEWIPC) < 0)
 		die("cannot enter the machine of process %s", text);
 	close(fd);
 	sigemptyset(&set);
@@ -294,7 +294,7 @@ static int spawn(const char *log, char *argv[])
 
 		setsid();
 		if (out >= 0 && null >= 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 &&
-		        dup2(out, 2) == 2) {
+			dup2(out, 2) == 2) {
 			close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 			execvp(argv[0], argv);
 		}
@@ -328,6 +328,6 @@ int main(int argc, char *argv[])
 	if (argc >= 4 && strcmp(argv[1], "enter") == 0)
 		finish(enter(argv[2], argv + 3));
 	fprintf(stderr, "usage: nodeinit boot NAME DIR | enter PID CMD [ARG...] | "
-	                "spawn LOG CMD [ARG...]\n");
+			"spawn LOG CMD [ARG...]\n");
 	return 2;
 }

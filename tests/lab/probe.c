@@ -140,8 +140,8 @@ static int timer_open(struct probe *probe)
 {
 	int64_t interval_ns = probe->options.interval_ns;
 	struct itimerspec spec = {
-	        .it_interval = {interval_ns / 1000000000, interval_ns % 1000000000},
-	        .it_value = {probe->start_ns / 1000000000, probe->start_ns % 1000000000},
+		.it_interval = {interval_ns / 1000000000, interval_ns % 1000000000},
+		.it_value = {probe->start_ns / 1000000000, probe->start_ns % 1000000000},
 	};
 	int fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 
@@ -169,7 +169,7 @@ static bool is_complete(const struct probe *probe)
 {
 	return probe->next >= total(probe) &&
 	       (probe->received >= probe->sent ||
-	               probe_now_ns() - probe->last_send_ns > STRAGGLERS_NS);
+		       probe_now_ns() - probe->last_send_ns > STRAGGLERS_NS);
 }
 
 /* Told to end: no more is sent. False: nothing was. */
@@ -230,9 +230,9 @@ static void print_gap(const struct probe_gap *gap)
 {
 	printf("{\"ms\":%.3f,\"open\":%s,\"start_boottime_ns\":%lld,\"end_boottime_ns\":%lld,"
 	       "\"start_realtime_ns\":%lld,\"end_realtime_ns\":%lld}",
-	        ms(gap->end_ns - gap->start_ns), gap->open ? "true" : "false",
-	        (long long)gap->start_ns, (long long)gap->end_ns, (long long)gap->start_realtime_ns,
-	        (long long)gap->end_realtime_ns);
+		ms(gap->end_ns - gap->start_ns), gap->open ? "true" : "false",
+		(long long)gap->start_ns, (long long)gap->end_ns, (long long)gap->start_realtime_ns,
+		(long long)gap->end_realtime_ns);
 }
 
 static void print_json(const struct probe *probe)
@@ -240,20 +240,20 @@ static void print_json(const struct probe *probe)
 	uint64_t listed = probe->n_gaps < PROBE_GAPS_MAX ? probe->n_gaps : PROBE_GAPS_MAX;
 
 	printf("{\"address\":\"%s\",\"mode\":\"%s\",\"interval_us\":%lld,", probe->options.text,
-	        probe->kind->name, (long long)(probe->options.interval_ns / 1000));
+		probe->kind->name, (long long)(probe->options.interval_ns / 1000));
 	printf("\"start_boottime_ns\":%lld,\"end_boottime_ns\":%lld,", (long long)probe->start_ns,
-	        (long long)probe->end_ns);
+		(long long)probe->end_ns);
 	printf("\"sent\":%llu,\"received\":%llu,\"lost\":%llu,\"duplicates\":%llu,\"skipped\":%llu,"
 	       "\"send_errors\":%llu,",
-	        (unsigned long long)probe->sent, (unsigned long long)probe->received,
-	        (unsigned long long)(probe->sent - probe->received),
-	        (unsigned long long)probe->duplicates, (unsigned long long)probe->skipped,
-	        (unsigned long long)probe->send_errors);
+		(unsigned long long)probe->sent, (unsigned long long)probe->received,
+		(unsigned long long)(probe->sent - probe->received),
+		(unsigned long long)probe->duplicates, (unsigned long long)probe->skipped,
+		(unsigned long long)probe->send_errors);
 	printf("\"rtt_mean_ms\":%.3f,\"rtt_max_ms\":%.3f,\"latest_send_ms\":%.3f,",
-	        probe->received ? ms(probe->rtt_sum_ns) / (double)probe->received : 0.0,
-	        ms(probe->rtt_max_ns), ms(probe->latest_ns));
+		probe->received ? ms(probe->rtt_sum_ns) / (double)probe->received : 0.0,
+		ms(probe->rtt_max_ns), ms(probe->latest_ns));
 	printf("\"longest_gap_ms\":%.3f,\"longest_gap\":",
-	        ms(probe->longest.end_ns - probe->longest.start_ns));
+		ms(probe->longest.end_ns - probe->longest.start_ns));
 	print_gap(&probe->longest);
 	printf(",\"gaps_total\":%llu,\"gaps\":[", (unsigned long long)probe->n_gaps);
 	for (uint64_t i = 0; i < listed; i++) {
@@ -279,10 +279,10 @@ static void print_text(const struct probe *probe)
 	uint64_t listed = probe->n_gaps < PROBE_GAPS_MAX ? probe->n_gaps : PROBE_GAPS_MAX;
 
 	printf("%s: %llu probes sent, %llu answered, %llu lost; longest gap %.1f ms\n",
-	        probe->options.text, (unsigned long long)probe->sent,
-	        (unsigned long long)probe->received,
-	        (unsigned long long)(probe->sent - probe->received),
-	        ms(probe->longest.end_ns - probe->longest.start_ns));
+		probe->options.text, (unsigned long long)probe->sent,
+		(unsigned long long)probe->received,
+		(unsigned long long)(probe->sent - probe->received),
+		ms(probe->longest.end_ns - probe->longest.start_ns));
 	for (uint64_t i = 0; i < listed; i++) {
 		const struct probe_gap *gap = &probe->gaps[i];
 
@@ -291,22 +291,22 @@ static void print_text(const struct probe *probe)
 		printf(" to ");
 		print_time(gap->end_realtime_ns);
 		printf(": %.1f ms%s\n", ms(gap->end_ns - gap->start_ns),
-		        gap->open ? " (the probe's start or end)" : "");
+			gap->open ? " (the probe's start or end)" : "");
 	}
 	if (probe->send_errors)
 		printf("  %llu could not be sent: %s\n", (unsigned long long)probe->send_errors,
-		        strerror(probe->send_errno));
+			strerror(probe->send_errno));
 	if (probe->skipped)
 		printf("  %llu skipped: this machine is too busy\n",
-		        (unsigned long long)probe->skipped);
+			(unsigned long long)probe->skipped);
 }
 
 static int usage(void)
 {
 	fprintf(stderr,
-	        "usage: probe [--mode icmp|http|tcp] [--port N] [--path /] [--interval-us N]\n"
-	        "             [--for SECONDS] [--json] [--announce] ADDRESS\n"
-	        "  --announce: a line \"started\" once probes are on their way\n");
+		"usage: probe [--mode icmp|http|tcp] [--port N] [--path /] [--interval-us N]\n"
+		"             [--for SECONDS] [--json] [--announce] ADDRESS\n"
+		"  --announce: a line \"started\" once probes are on their way\n");
 	return 2;
 }
 
@@ -358,10 +358,10 @@ static bool number(const char *text, double min, double max, double *ret)
 static int parse_args(int argc, char *argv[], struct probe *probe)
 {
 	static const struct option longs[] = {{"mode", required_argument, NULL, 'm'},
-	        {"path", required_argument, NULL, 'p'}, {"port", required_argument, NULL, 'P'},
-	        {"interval-us", required_argument, NULL, 'i'},
-	        {"for", required_argument, NULL, 'f'}, {"json", no_argument, NULL, 'j'},
-	        {"announce", no_argument, NULL, 'a'}, {0}};
+		{"path", required_argument, NULL, 'p'}, {"port", required_argument, NULL, 'P'},
+		{"interval-us", required_argument, NULL, 'i'},
+		{"for", required_argument, NULL, 'f'}, {"json", no_argument, NULL, 'j'},
+		{"announce", no_argument, NULL, 'a'}, {0}};
 	double port = 80, interval_us = 1000, seconds = 0;
 	bool good = true;
 	int c;

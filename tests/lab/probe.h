@@ -40,7 +40,7 @@ struct probe {
 
 	uint64_t next;    /* number of the next probe */
 	uint64_t skipped; /* not sent: we were late by more than a burst, or no connection was free
-	                   */
+			   */
 	uint64_t sent, received, duplicates, send_errors;
 	int send_errno; /* of the latest */
 	int64_t start_ns, last_send_ns, last_reply_ns, end_ns;

@@ -74,15 +74,15 @@ static int icmp_open(struct probe *probe)
 	probe->state = state;
 	state->is_ipv6 = options->address.ss_family == AF_INET6;
 	state->fd = socket(options->address.ss_family, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC,
-	        state->is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+		state->is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
 	if (state->fd < 0)
 		return -errno;
 	if (getrandom(&state->magic, sizeof(state->magic), 0) != sizeof(state->magic))
 		return -EIO;
 	if (filter(state->fd, state->is_ipv6) < 0 ||
-	        setsockopt(state->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0 ||
-	        setsockopt(state->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) < 0 ||
-	        setsockopt(state->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) < 0)
+		setsockopt(state->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0 ||
+		setsockopt(state->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) < 0 ||
+		setsockopt(state->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) < 0)
 		return -errno;
 	rc = connect(state->fd, (const struct sockaddr *)&options->address, options->address_len);
 	if (rc < 0)
@@ -94,12 +94,12 @@ static void icmp_send(struct probe *probe, uint64_t number, int64_t now_ns)
 {
 	const struct icmp_state *state = probe->state;
 	struct echo echo = {
-	        .type = state->is_ipv6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO,
-	        .id = (uint16_t)state->magic,
-	        .sequence = htons((uint16_t)number),
-	        .magic = state->magic,
-	        .number = number,
-	        .sent_ns = now_ns,
+		.type = state->is_ipv6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO,
+		.id = (uint16_t)state->magic,
+		.sequence = htons((uint16_t)number),
+		.magic = state->magic,
+		.number = number,
+		.sent_ns = now_ns,
 	};
 
 	if (!state->is_ipv6)
@@ -147,9 +147,9 @@ static void icmp_ready(struct probe *probe, uint64_t tag, uint32_t events)
 		uint8_t data[512], control[256];
 		struct iovec iov = {data, sizeof(data)};
 		struct msghdr msg = {.msg_iov = &iov,
-		        .msg_iovlen = 1,
-		        .msg_control = control,
-		        .msg_controllen = sizeof(control)};
+			.msg_iovlen = 1,
+			.msg_control = control,
+			.msg_controllen = sizeof(control)};
 		ssize_t len = recvmsg(state->fd, &msg, 0);
 		struct echo echo;
 
@@ -174,9 +174,9 @@ static void icmp_close(struct probe *probe)
 }
 
 const struct probe_kind probe_icmp = {
-        .name = "icmp",
-        .open = icmp_open,
-        .send = icmp_send,
-        .ready = icmp_ready,
-        .close = icmp_close,
+	.name = "icmp",
+	.open = icmp_open,
+	.send = icmp_send,
+	.ready = icmp_ready,
+	.close = icmp_close,
 };

@@ -52,8 +52,8 @@ static int tcp_open(struct probe *probe)
 	if (probe->kind != &probe_http)
 		return 0;
 	len = snprintf(state->request, sizeof(state->request),
-	        "GET %s HTTP/1.0\r\nHost: %s\r\nUser-Agent: probe\r\n\r\n", probe->options.path,
-	        probe->options.text);
+		"GET %s HTTP/1.0\r\nHost: %s\r\nUser-Agent: probe\r\n\r\n", probe->options.path,
+		probe->options.text);
 	if (len < 0 || (size_t)len >= sizeof(state->request))
 		return -E2BIG;
 	state->request_len = (size_t)len;
@@ -84,7 +84,7 @@ static void flight_end(struct tcp_state *state, int index)
 static void expire(struct tcp_state *state, int64_t now_ns)
 {
 	while (state->oldest != NONE &&
-	        now_ns - state->flights[state->oldest].sent_ns >= PROBE_FLIGHT_NS)
+		now_ns - state->flights[state->oldest].sent_ns >= PROBE_FLIGHT_NS)
 		flight_end(state, state->oldest);
 }
 
@@ -109,18 +109,18 @@ static void tcp_send(struct probe *probe, uint64_t number, int64_t now_ns)
 	flight = &state->flights[index];
 	state->unused = flight->older;
 	*flight = (struct flight){.fd = fd,
-	        .newer = NONE,
-	        .older = state->newest,
-	        .number = number,
-	        .sent_ns = now_ns};
+		.newer = NONE,
+		.older = state->newest,
+		.number = number,
+		.sent_ns = now_ns};
 	if (state->newest != NONE)
 		state->flights[state->newest].newer = index;
 	else
 		state->oldest = index;
 	state->newest = index;
 	if ((connect(fd, (const struct sockaddr *)&options->address, options->address_len) < 0 &&
-	            errno != EINPROGRESS) ||
-	        probe_watch(probe, fd, EPOLLOUT, (uint64_t)index) < 0) {
+		    errno != EINPROGRESS) ||
+		probe_watch(probe, fd, EPOLLOUT, (uint64_t)index) < 0) {
 		probe_send_failed(probe, errno);
 		flight_end(state, index);
 	}
@@ -136,7 +136,7 @@ static bool http_progress(struct probe *probe, int index)
 	if (!flight->requested) {
 		flight->requested = true;
 		if (send(flight->fd, state->request, state->request_len, MSG_NOSIGNAL) !=
-		        (ssize_t)state->request_len)
+			(ssize_t)state->request_len)
 			return false;
 		struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)index};
 
@@ -182,17 +182,17 @@ static void tcp_close(struct probe *probe)
 }
 
 const struct probe_kind probe_http = {
-        .name = "http",
-        .open = tcp_open,
-        .send = tcp_send,
-        .ready = tcp_ready,
-        .close = tcp_close,
+	.name = "http",
+	.open = tcp_open,
+	.send = tcp_send,
+	.ready = tcp_ready,
+	.close = tcp_close,
 };
 
 const struct probe_kind probe_tcp = {
-        .name = "tcp",
-        .open = tcp_open,
-        .send = tcp_send,
-        .ready = tcp_ready,
-        .close = tcp_close,
+	.name = "tcp",
+	.open = tcp_open,
+	.send = tcp_send,
+	.ready = tcp_ready,
+	.close = tcp_close,
 };

@@ -94,7 +94,7 @@ static void fill(struct state *state, uint8_t *data, size_t len)
 }
 
 static void deliver(cpg_handle_t handle, const struct cpg_name *group, uint32_t nodeid,
-        uint32_t pid, void *data, size_t len)
+	uint32_t pid, void *data, size_t len)
 {
 	void *context = NULL;
 	struct state *state;
@@ -113,8 +113,8 @@ static void deliver(cpg_handle_t handle, const struct cpg_name *group, uint32_t 
 }
 
 static void confchg(cpg_handle_t handle, const struct cpg_name *group,
-        const struct cpg_address *members, size_t n_members, const struct cpg_address *left,
-        size_t n_left, const struct cpg_address *joined, size_t n_joined)
+	const struct cpg_address *members, size_t n_members, const struct cpg_address *left,
+	size_t n_left, const struct cpg_address *joined, size_t n_joined)
 {
 	void *context = NULL;
 
@@ -147,16 +147,16 @@ static void dispatch(struct state *state)
 
 /* A frame that is sound as far as the header goes, with one message of inner_len bytes. */
 static size_t frame(
-        struct state *state, uint16_t version, uint16_t kind, uint32_t count, size_t inner_len)
+	struct state *state, uint16_t version, uint16_t kind, uint32_t count, size_t inner_len)
 {
 	struct header header = {
-	        .magic = htole32(FRAME_MAGIC),
-	        .version = htole16(version),
-	        .kind = htole16(kind),
-	        .incarnation = next(state),
-	        .seq = next(state),
-	        .pid = htole32(state->own_pid),
-	        .count = htole32(count),
+		.magic = htole32(FRAME_MAGIC),
+		.version = htole16(version),
+		.kind = htole16(kind),
+		.incarnation = next(state),
+		.seq = next(state),
+		.pid = htole32(state->own_pid),
+		.count = htole32(count),
 	};
 	uint32_t len = htole32((uint32_t)inner_len);
 
@@ -191,7 +191,7 @@ static size_t replay(struct state *state, bool as_ours, bool altered)
 		memcpy(state->out + offsetof(struct header, pid), &pid, sizeof(pid));
 	if (altered && len > sizeof(struct header))
 		state->out[sizeof(struct header) + next(state) % (len - sizeof(struct header))] ^=
-		        (uint8_t)(1 + next(state) % 255);
+			(uint8_t)(1 + next(state) % 255);
 	return len;
 }
 
@@ -269,7 +269,7 @@ int main(int argc, char **argv)
 	unsigned kinds, count, n_sent = 0, n_replayed = 0;
 
 	if (argc < 4 || strlen(argv[1]) >= CPG_MAX_NAME_LENGTH ||
-	        (argc > 4 && strcmp(argv[4], "--no-replays") != 0)) {
+		(argc > 4 && strcmp(argv[4], "--no-replays") != 0)) {
 		fprintf(stderr, "usage: cpg_noise GROUP COUNT SEED [--no-replays]\n");
 		return 2;
 	}
@@ -295,6 +295,6 @@ int main(int argc, char **argv)
 		pause_ms(1);
 	}
 	printf("sent %u, of these %u replays; %u delivered\n", n_sent, n_replayed,
-	        state.n_delivered);
+		state.n_delivered);
 	return state.n_delivered == n_sent ? 0 : 1;
 }

@@ -56,7 +56,7 @@ static void on_view(void *ctx, const struct membership_view *view)
 	printf(" ring=%" PRIu32 ".%" PRIx64 " members=", view->ring.nodeid, view->ring.seq);
 	for (uint32_t i = 0; i < view->n_members; i++)
 		printf("%s%" PRIu32 "%s", i > 0 ? "," : "", view->members[i].nodeid,
-		        view->members[i].fresh ? "*" : "");
+			view->members[i].fresh ? "*" : "");
 	printf(" nodes=");
 	for (uint32_t i = 0; i < view->n_ring; i++)
 		printf("%s%" PRIu32, i > 0 ? "," : "", view->ring_nodes[i]);
@@ -92,7 +92,7 @@ static void on_message(void *ctx, uint32_t nodeid, const void *data, size_t len)
 		return;
 	printf("%" PRId64 " message node=%" PRIu32 " len=%zu number=%" PRIu64 " latency_ns=%" PRId64
 	       "\n",
-	        now_ns, nodeid, len, payload.number, now_ns - payload.sent_ns);
+		now_ns, nodeid, len, payload.number, now_ns - payload.sent_ns);
 }
 
 static void on_lost(void *ctx, const char *why)
@@ -118,13 +118,13 @@ static void print_facts(const struct membership_facts *facts)
 	printf(" cluster=%s own=%" PRIu32 " token=%" PRIu32 " consensus=%" PRIu32
 	       " retransmits=%" PRIu32 " hold=%" PRIu32 " ping_interval=%" PRIu32
 	       " ping_timeout=%" PRIu32 " two_node=%d secauth=%d expected_votes=%" PRIu32 " nodes=",
-	        facts->cluster_name, facts->own_nodeid, facts->token_ms, facts->consensus_ms,
-	        facts->token_retransmits, facts->hold_ms, facts->knet_ping_interval_ms,
-	        facts->knet_ping_timeout_ms, facts->two_node, facts->secauth,
-	        facts->expected_votes);
+		facts->cluster_name, facts->own_nodeid, facts->token_ms, facts->consensus_ms,
+		facts->token_retransmits, facts->hold_ms, facts->knet_ping_interval_ms,
+		facts->knet_ping_timeout_ms, facts->two_node, facts->secauth,
+		facts->expected_votes);
 	for (uint32_t i = 0; i < facts->n_nodes; i++)
 		printf("%s%" PRIu32 ":%s:%s", i > 0 ? "," : "", facts->nodes[i].nodeid,
-		        facts->nodes[i].name, facts->nodes[i].address);
+			facts->nodes[i].name, facts->nodes[i].address);
 	printf("\n");
 }
 
@@ -143,7 +143,7 @@ static void send_many(struct trace *trace, unsigned long n, size_t size)
 	free(data);
 	stamp("sent");
 	printf(" last=%" PRIu64 " rc=%d took_ns=%" PRId64 "\n", trace->sent, rc,
-	        clock_boottime_ns() - start_ns);
+		clock_boottime_ns() - start_ns);
 }
 
 static void command(struct trace *trace, const char *line)
@@ -157,9 +157,9 @@ static void command(struct trace *trace, const char *line)
 		stamp("stats");
 		printf(" longest_ns=%" PRId64 " longest=%s over_budget=%" PRIu64
 		       " received=%" PRIu64 " out_of_order=%" PRIu64 " idle=%d\n",
-		        stats->longest_ns, stats->longest_label, stats->over_budget,
-		        trace->received, trace->out_of_order,
-		        trace->membership ? membership_is_idle(trace->membership) : -1);
+			stats->longest_ns, stats->longest_label, stats->over_budget,
+			trace->received, trace->out_of_order,
+			trace->membership ? membership_is_idle(trace->membership) : -1);
 	} else if (strcmp(line, "count") == 0) {
 		trace->counts_only = true;
 	} else if (!trace->membership) {
@@ -184,7 +184,7 @@ static void on_stdin(void *ctx, int fd, int revents)
 	struct trace *trace = ctx;
 	char *end;
 	ssize_t n =
-	        read(fd, trace->line + trace->line_len, sizeof(trace->line) - 1 - trace->line_len);
+		read(fd, trace->line + trace->line_len, sizeof(trace->line) - 1 - trace->line_len);
 
 	(void)revents;
 	if (n <= 0) {
@@ -206,10 +206,10 @@ static void on_stdin(void *ctx, int fd, int revents)
 int main(void)
 {
 	static const struct membership_ops ops = {.view = on_view,
-	        .quorum = on_quorum,
-	        .message = on_message,
-	        .lost = on_lost,
-	        .shutdown = on_shutdown};
+		.quorum = on_quorum,
+		.message = on_message,
+		.lost = on_lost,
+		.shutdown = on_shutdown};
 	struct trace trace = {.loop = NULL};
 	char why[CORE_TEXT_SIZE] = "";
 	int64_t start_ns = clock_boottime_ns();
@@ -226,13 +226,13 @@ int main(void)
 	if (rc == 0) {
 		stamp("open");
 		printf(" pid=%d took_ns=%" PRId64 "\n", (int)getpid(),
-		        clock_boottime_ns() - start_ns);
+			clock_boottime_ns() - start_ns);
 		rc = membership_join(trace.membership, why);
 	}
 	if (rc < 0) {
 		stamp("error");
 		printf(" rc=%d took_ns=%" PRId64 " why=%s\n", rc, clock_boottime_ns() - start_ns,
-		        why);
+			why);
 		return 1;
 	}
 	rc = loop_fd_add(trace.loop, STDIN_FILENO, POLLIN, on_stdin, &trace, "stdin");

@@ -160,8 +160,8 @@ static void on_poll_condition(void *ctx)
 		loop_stop(lab->loop);
 	else
 		assert_int_equal(loop_timer_add(lab->loop, 2000000, on_poll_condition, lab,
-		                         "lab: condition", NULL),
-		        0);
+					 "lab: condition", NULL),
+			0);
 }
 
 bool lab_wait(struct lab *lab, bool (*condition)(struct lab *lab), int limit_ms)
@@ -170,7 +170,7 @@ bool lab_wait(struct lab *lab, bool (*condition)(struct lab *lab), int limit_ms)
 	lab->is_met = false;
 	lab->give_up_ns = clock_boottime_ns() + (int64_t)limit_ms * 1000000;
 	assert_int_equal(
-	        loop_timer_add(lab->loop, 0, on_poll_condition, lab, "lab: condition", NULL), 0);
+		loop_timer_add(lab->loop, 0, on_poll_condition, lab, "lab: condition", NULL), 0);
 	loop_run(lab->loop);
 	return lab->is_met;
 }
@@ -224,7 +224,7 @@ static void on_sniffed(void *ctx, int fd, int revents)
 		struct timespec at;
 		socklen_t from_len = sizeof(from);
 		ssize_t len = recvfrom(fd, frame.bytes, sizeof(frame.bytes), MSG_DONTWAIT,
-		        (struct sockaddr *)&from, &from_len);
+			(struct sockaddr *)&from, &from_len);
 
 		if (len < 0)
 			return;
@@ -251,7 +251,7 @@ enum frame_kind lab_frame_kind(const struct lab_frame *frame, const char *addres
 
 	if (inet_pton(AF_INET, address, ip) == 1) {
 		if (frame->len < 42 || b[12] != 0x08 || b[13] != 0x06 || memcmp(b, broadcast, 6) ||
-		        memcmp(b + 22, mac, 6) || memcmp(b + 28, ip, 4) || memcmp(b + 38, ip, 4))
+			memcmp(b + 22, mac, 6) || memcmp(b + 28, ip, 4) || memcmp(b + 38, ip, 4))
 			return FRAME_OTHER;
 		if (b[21] == 1 && memcmp(b + 32, zero, 6) == 0)
 			return FRAME_ARP_REQUEST;
@@ -259,7 +259,7 @@ enum frame_kind lab_frame_kind(const struct lab_frame *frame, const char *addres
 	}
 	assert_int_equal(inet_pton(AF_INET6, address, ip), 1);
 	if (frame->len < 86 || b[12] != 0x86 || b[13] != 0xdd || b[20] != 58 || b[21] != 255 ||
-	        b[54] != 136 || memcmp(b + 22, ip, 16) || memcmp(b + 62, ip, 16) || b[58] != 0x20)
+		b[54] != 136 || memcmp(b + 22, ip, 16) || memcmp(b + 62, ip, 16) || b[58] != 0x20)
 		return FRAME_OTHER;
 	return b[78] == 2 && memcmp(b + 80, mac, 6) == 0 ? FRAME_NA : FRAME_OTHER;
 }
@@ -344,10 +344,10 @@ int lab_setup(void **state)
 	assert_int_equal(unshare(CLONE_NEWNET), 0);
 	lab->peer = peer_new();
 	lab_run("ip link set lo up && ip link add lan0 type veth peer name peer0 && "
-	        "ip link set peer0 netns %d && ip link set lan0 up && "
-	        "ip address add 10.77.0.1/24 dev lan0 && "
-	        "ip address add fd77::1/64 dev lan0 nodad",
-	        (int)lab->peer);
+		"ip link set peer0 netns %d && ip link set lan0 up && "
+		"ip address add 10.77.0.1/24 dev lan0 && "
+		"ip address add fd77::1/64 dev lan0 nodad",
+		(int)lab->peer);
 	lab_run_peer(lab, "ip link set peer0 up");
 	lab_run_peer(lab, "ip address add 10.77.0.2/24 dev peer0");
 	lab_run_peer(lab, "ip address add fd77::2/64 dev peer0 nodad");
@@ -355,14 +355,14 @@ int lab_setup(void **state)
 	assert_int_equal(loop_new(&lab->loop), 0);
 	assert_int_equal(vip_engine_new(lab->loop, &lab->engine), 0);
 	assert_int_equal(
-	        loop_fd_add(lab->loop, lab->sniffer, POLLIN, on_sniffed, lab, "lab: sniffer"), 0);
+		loop_fd_add(lab->loop, lab->sniffer, POLLIN, on_sniffed, lab, "lab: sniffer"), 0);
 	lab->host = (struct resource_host){.loop = lab->loop,
-	        .vips = lab->engine,
-	        .ctx = lab,
-	        .done = on_done,
-	        .failed = on_failed,
-	        .fit = on_fit,
-	        .note = on_note};
+		.vips = lab->engine,
+		.ctx = lab,
+		.done = on_done,
+		.failed = on_failed,
+		.fit = on_fit,
+		.note = on_note};
 	assert_true(lab_wait(lab, is_lan_up, 5000));
 	*state = lab;
 	return 0;

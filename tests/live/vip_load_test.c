@@ -35,7 +35,7 @@ static void test_one_address_is_quick(void **state)
 	}
 	qsort(took_ns, 101, sizeof(took_ns[0]), compare_int64);
 	print_message("one address, start to announced: median %.3f ms, p90 %.3f ms, max %.3f ms\n",
-	        (double)took_ns[50] / 1e6, (double)took_ns[90] / 1e6, (double)took_ns[100] / 1e6);
+		(double)took_ns[50] / 1e6, (double)took_ns[90] / 1e6, (double)took_ns[100] / 1e6);
 	assert_in_range(took_ns[50], 1, 5000000);
 }
 
@@ -69,12 +69,12 @@ static void start_a_thousand(struct lab *lab, bool is_v6)
 			snprintf(address, sizeof(address), "fd77::1:%x/64", i + 1);
 		else
 			snprintf(address, sizeof(address), "10.77.%u.%u/16", 1 + i / 250,
-			        1 + i % 250);
+				1 + i % 250);
 		lab_vip_new(lab, address, "lan0");
 	}
 	lab_turn(lab, 200);
 	print_message("1,000 %s addresses created: %ld KiB more\n", is_v6 ? "IPv6" : "IPv4",
-	        rss_kib() - before_kib);
+		rss_kib() - before_kib);
 	lab->wanted = LAB_VIPS_MAX;
 	lab->n_done = 0;
 	began_ns = clock_boottime_ns();
@@ -88,8 +88,8 @@ static void start_a_thousand(struct lab *lab, bool is_v6)
 			last_ns = lab->vips[i].res->announced_ns;
 	}
 	print_message("the last one announced after %.1f ms; longest callback %.1f ms (%s)\n",
-	        (double)(last_ns - began_ns) / 1e6, (double)loop_stats(lab->loop)->longest_ns / 1e6,
-	        loop_stats(lab->loop)->longest_label);
+		(double)(last_ns - began_ns) / 1e6, (double)loop_stats(lab->loop)->longest_ns / 1e6,
+		loop_stats(lab->loop)->longest_label);
 	assert_in_range(last_ns - began_ns, 1, 5000000000);
 }
 
@@ -104,9 +104,9 @@ static void stop_a_thousand(struct lab *lab)
 	for (unsigned i = 0; i < LAB_VIPS_MAX; i++)
 		assert_int_equal(lab->vips[i].rc, 0);
 	print_message("all stopped after %.1f ms; longest callback so far %.1f ms (%s)\n",
-	        (double)(clock_boottime_ns() - began_ns) / 1e6,
-	        (double)loop_stats(lab->loop)->longest_ns / 1e6,
-	        loop_stats(lab->loop)->longest_label);
+		(double)(clock_boottime_ns() - began_ns) / 1e6,
+		(double)loop_stats(lab->loop)->longest_ns / 1e6,
+		loop_stats(lab->loop)->longest_label);
 }
 
 static void test_a_thousand_ipv4(void **state)
@@ -151,9 +151,9 @@ static void test_a_thousand_ipv6(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        LAB_TEST(test_one_address_is_quick),
-	        LAB_TEST(test_a_thousand_ipv4),
-	        LAB_TEST(test_a_thousand_ipv6),
+		LAB_TEST(test_one_address_is_quick),
+		LAB_TEST(test_a_thousand_ipv4),
+		LAB_TEST(test_a_thousand_ipv6),
 	};
 
 	if (!lab_is_possible())

@@ -18,7 +18,7 @@
 
 /* When each announcement of the kind came, in ms since the first one of it. */
 static unsigned frame_times(const struct lab *lab, const char *address, enum frame_kind kind,
-        int ret_ms[], unsigned max)
+	int ret_ms[], unsigned max)
 {
 	int64_t first_ns = 0;
 	unsigned n = 0;
@@ -156,9 +156,9 @@ static void test_neighbour_learns(void **state)
 	char command[96];
 
 	lab_run_peer(
-	        lab, "ip neigh replace " VIP4 " lladdr 02:00:00:00:00:99 dev peer0 nud reachable");
+		lab, "ip neigh replace " VIP4 " lladdr 02:00:00:00:00:99 dev peer0 nud reachable");
 	lab_run_peer(
-	        lab, "ip neigh replace " VIP6 " lladdr 02:00:00:00:00:99 dev peer0 nud reachable");
+		lab, "ip neigh replace " VIP6 " lladdr 02:00:00:00:00:99 dev peer0 nud reachable");
 	assert_int_equal(lab_start(lab, lab_vip_new(lab, VIP4 "/24", "lan0")), 0);
 	assert_int_equal(lab_start(lab, lab_vip_new(lab, VIP6 "/64", "lan0")), 0);
 	snprintf(command, sizeof(command), "nsenter -t %d -n ip neigh show", (int)lab->peer);
@@ -314,7 +314,7 @@ static void test_interface_deleted_and_recreated(void **state)
 	assert_int_equal(lab_stop(lab, v4), 0);
 	assert_int_equal(lab_start(lab, v4), -ENETDOWN);
 	lab_run("ip link add lan0 type veth peer name peer0 netns %d && ip link set lan0 up",
-	        (int)lab->peer);
+		(int)lab->peer);
 	assert_int_equal(v4->n_fit, 0);
 	lab_run_peer(lab, "ip link set peer0 up");
 	assert_fit_follows(lab, v4, 1);
@@ -375,11 +375,11 @@ static void test_primary_deleted_leaves_ours(void **state)
 static void inject_rival(struct lab *lab, bool is_v6, uint8_t last)
 {
 	uint8_t arp[42] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, last, 0x08, 0x06, 0,
-	        1, 0x08, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, last, 10, 77, 0, 50, 0, 0, 0, 0, 0, 0, 10,
-	        77, 0, 50};
+		1, 0x08, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, last, 10, 77, 0, 50, 0, 0, 0, 0, 0, 0, 10,
+		77, 0, 50};
 	uint8_t na[86] = {0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, last, 0x86, 0xdd, 0x60, [19] = 32,
-	        58, 255, 0xfd, 0x77, [37] = 0x50, 0xff, 2, [53] = 1, 136, [58] = 0x20, [62] = 0xfd,
-	        0x77, [77] = 0x50, 2, 1, 2, 0, 0, 0, 0, last};
+		58, 255, 0xfd, 0x77, [37] = 0x50, 0xff, 2, [53] = 1, 136, [58] = 0x20, [62] = 0xfd,
+		0x77, [77] = 0x50, 2, 1, 2, 0, 0, 0, 0, last};
 
 	if (is_v6)
 		lab_inject(lab, na, sizeof(na));
@@ -411,8 +411,8 @@ static void test_foreign_duplicate_is_noted_once(void **state)
 	lab_turn(lab, 300);
 	assert_int_equal(lab->n_notes, 3);
 	assert_int_equal(
-	        lab_notes_with(lab, VIP4 " is also used by MAC 02:00:00:00:00:66, seen on lan0"),
-	        1);
+		lab_notes_with(lab, VIP4 " is also used by MAC 02:00:00:00:00:66, seen on lan0"),
+		1);
 	assert_int_equal(lab_notes_with(lab, VIP6 " is also used by MAC 02:00:00:00:00:66"), 1);
 	assert_int_equal(lab_notes_with(lab, VIP4 " is also used by MAC 02:00:00:00:00:67"), 1);
 	assert_true(is_set(VIP4) && is_set(VIP6));
@@ -430,7 +430,7 @@ static void test_lost_events_are_read_again(void **state)
 	lab_turn(lab, 50);
 	assert_int_equal(netlink_set_event_buffer(netlink, 4096), 0);
 	lab_run("for i in $(seq 100); do echo address add 10.99.0.$i/32 dev lo; done | "
-	        "ip -batch - && ip address flush dev lan0 to " VIP4);
+		"ip -batch - && ip address flush dev lan0 to " VIP4);
 	assert_false(is_set(VIP4));
 	assert_true(lab_wait(lab, is_vip4_set, 1000));
 	assert_true(netlink_rereads(netlink) >= 1);
@@ -471,21 +471,21 @@ static void test_cancel(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        LAB_TEST(test_start_announces_repeats_and_stop_removes),
-	        LAB_TEST(test_stop_drops_repeats),
-	        LAB_TEST(test_neighbour_learns),
-	        LAB_TEST(test_start_of_existing_and_adopt),
-	        LAB_TEST(test_stop_removes_it_everywhere),
-	        LAB_TEST(test_deleted_is_put_back),
-	        LAB_TEST(test_own_deletions_are_not_mistaken),
-	        LAB_TEST(test_carrier_lost_and_back),
-	        LAB_TEST(test_admin_down_and_up),
-	        LAB_TEST(test_interface_deleted_and_recreated),
-	        LAB_TEST(test_interface_by_subnet),
-	        LAB_TEST(test_primary_deleted_leaves_ours),
-	        LAB_TEST(test_foreign_duplicate_is_noted_once),
-	        LAB_TEST(test_lost_events_are_read_again),
-	        LAB_TEST(test_cancel),
+		LAB_TEST(test_start_announces_repeats_and_stop_removes),
+		LAB_TEST(test_stop_drops_repeats),
+		LAB_TEST(test_neighbour_learns),
+		LAB_TEST(test_start_of_existing_and_adopt),
+		LAB_TEST(test_stop_removes_it_everywhere),
+		LAB_TEST(test_deleted_is_put_back),
+		LAB_TEST(test_own_deletions_are_not_mistaken),
+		LAB_TEST(test_carrier_lost_and_back),
+		LAB_TEST(test_admin_down_and_up),
+		LAB_TEST(test_interface_deleted_and_recreated),
+		LAB_TEST(test_interface_by_subnet),
+		LAB_TEST(test_primary_deleted_leaves_ours),
+		LAB_TEST(test_foreign_duplicate_is_noted_once),
+		LAB_TEST(test_lost_events_are_read_again),
+		LAB_TEST(test_cancel),
 	};
 
 	if (!lab_is_possible())

@@ -46,7 +46,7 @@ static void difference_print(const char *expected, const char *got)
 	}
 	expected += shown - got;
 	printf("#   line %u\n#   expected: %.*s\n#   got:      %.*s\n", line,
-	        (int)strcspn(expected, "\n"), expected, (int)strcspn(shown, "\n"), shown);
+		(int)strcspn(expected, "\n"), expected, (int)strcspn(shown, "\n"), shown);
 }
 
 static bool play(struct story *story, const char *dir)
@@ -64,7 +64,7 @@ static bool play(struct story *story, const char *dir)
 	is_good = script_play(story, script);
 	fclose(script);
 	if (is_good && !story->may_end_unsettled &&
-	        !world_is_settled(&story->world, false, text, sizeof(text))) {
+		!world_is_settled(&story->world, false, text, sizeof(text))) {
 		story_fail(story, "has not come to rest in the end: %s", text);
 		is_good = false;
 	}
@@ -108,7 +108,7 @@ static unsigned find_all(const char *top, char **ret_names)
 	unsigned n = 0;
 
 	for (struct dirent *entry = dir ? readdir(dir) : NULL; entry && n < MAX_STORIES;
-	        entry = readdir(dir)) {
+		entry = readdir(dir)) {
 		char path[4096];
 		struct stat status;
 

@@ -248,7 +248,7 @@ static void do_fail(struct command *command)
 
 	if (node >= 0)
 		world_resource(&command->story->world, node, word(command, 2),
-		        CORE_EV_RESOURCE_FAILED, unfit, word(command, unfit ? 4 : 3));
+			CORE_EV_RESOURCE_FAILED, unfit, word(command, unfit ? 4 : 3));
 }
 
 static void do_fit(struct command *command)
@@ -257,7 +257,7 @@ static void do_fit(struct command *command)
 
 	if (node >= 0)
 		world_resource(&command->story->world, node, word(command, 2), CORE_EV_RESOURCE_FIT,
-		        false, NULL);
+			false, NULL);
 }
 
 static void do_by_hand(struct command *command)
@@ -293,7 +293,7 @@ static void order(struct command *command, enum core_verb verb)
 
 	if (node >= 0)
 		world_admin(&story->world, node, ++story->n_requests, verb, word(command, 1),
-		        word_after(command, "to"), has_word(command, "wait"));
+			word_after(command, "to"), has_word(command, "wait"));
 }
 
 static void do_failover(struct command *command)
@@ -334,8 +334,8 @@ static void do_set(struct command *command)
 		const char *key;
 		int64_t *us;
 	} times[] = {{"latency", &world->latency_us}, {"quorum-delay", &world->quorum_delay_us},
-	        {"loss-delay", &world->loss_delay_us}, {"join-delay", &world->join_delay_us},
-	        {"operations", &world->op_us}};
+		{"loss-delay", &world->loss_delay_us}, {"join-delay", &world->join_delay_us},
+		{"operations", &world->op_us}};
 
 	for (unsigned i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
 		if (strcmp(times[i].key, key) == 0) {
@@ -354,14 +354,14 @@ static void do_set(struct command *command)
 static void do_expect_runs(struct command *command)
 {
 	int node = strcmp(word(command, 2), "nowhere") == 0 ? -1
-	                                                    : node_named(command, word(command, 2));
+							    : node_named(command, word(command, 2));
 	int found = world_runs_on(&command->story->world, word(command, 1));
 
 	if (found != node)
 		story_fail(command->story, "group %s runs on %s", word(command, 1),
-		        found == -1   ? "no node"
-		        : found == -2 ? "more than one node"
-		                      : command->story->world.machines[found].name);
+			found == -1   ? "no node"
+			: found == -2 ? "more than one node"
+				      : command->story->world.machines[found].name);
 }
 
 static void do_expect_phase(struct command *command)
@@ -376,7 +376,7 @@ static void do_expect_phase(struct command *command)
 		story_fail(command->story, "%s has no daemon", machine->name);
 	else if (strcmp(core_phase_name(core_phase(machine->core)), word(command, 2)) != 0)
 		story_fail(command->story, "%s is %s", machine->name,
-		        core_phase_name(core_phase(machine->core)));
+			core_phase_name(core_phase(machine->core)));
 }
 
 static void do_unsettled(struct command *command)
@@ -390,31 +390,31 @@ static const struct {
 	bool is_told;  /* stands in the log */
 	void (*todo)(struct command *command);
 } commands[] = {
-        {"start", 2, true, do_start},
-        {"power-on", 2, true, do_power_on},
-        {"power-off", 2, true, do_power_off},
-        {"start-daemon", 2, true, do_start_daemon},
-        {"kill-daemon", 2, true, do_kill_daemon},
-        {"stop-daemon", 2, true, do_stop_daemon},
-        {"stop-corosync", 2, true, do_stop_corosync},
-        {"freeze", 2, true, do_freeze},
-        {"thaw", 2, true, do_thaw},
-        {"split", 2, true, do_split},
-        {"heal", 1, true, do_heal},
-        {"quorum", 3, true, do_quorum},
-        {"result", 5, true, do_result},
-        {"fail", 4, true, do_fail},
-        {"fit", 3, true, do_fit},
-        {"by-hand", 3, true, do_by_hand},
-        {"failover", 2, true, do_failover},
-        {"online", 2, true, do_online},
-        {"offline", 2, true, do_offline},
-        {"reload", 3, true, do_reload},
-        {"run", 2, false, do_run},
-        {"set", 3, false, do_set},
-        {"expect-runs", 3, false, do_expect_runs},
-        {"expect-phase", 3, false, do_expect_phase},
-        {"may-end-unsettled", 1, false, do_unsettled},
+	{"start", 2, true, do_start},
+	{"power-on", 2, true, do_power_on},
+	{"power-off", 2, true, do_power_off},
+	{"start-daemon", 2, true, do_start_daemon},
+	{"kill-daemon", 2, true, do_kill_daemon},
+	{"stop-daemon", 2, true, do_stop_daemon},
+	{"stop-corosync", 2, true, do_stop_corosync},
+	{"freeze", 2, true, do_freeze},
+	{"thaw", 2, true, do_thaw},
+	{"split", 2, true, do_split},
+	{"heal", 1, true, do_heal},
+	{"quorum", 3, true, do_quorum},
+	{"result", 5, true, do_result},
+	{"fail", 4, true, do_fail},
+	{"fit", 3, true, do_fit},
+	{"by-hand", 3, true, do_by_hand},
+	{"failover", 2, true, do_failover},
+	{"online", 2, true, do_online},
+	{"offline", 2, true, do_offline},
+	{"reload", 3, true, do_reload},
+	{"run", 2, false, do_run},
+	{"set", 3, false, do_set},
+	{"expect-runs", 3, false, do_expect_runs},
+	{"expect-phase", 3, false, do_expect_phase},
+	{"may-end-unsettled", 1, false, do_unsettled},
 };
 
 static void command_run(struct command *command, const char *line)

@@ -59,7 +59,7 @@ static void line_add(struct story *story, node_mask nodes, bool is_replicated, c
 		struct line *line = &story->lines[i];
 
 		if (line->is_replicated && !(line->nodes & nodes) &&
-		        strcmp(line->text, text) == 0) {
+			strcmp(line->text, text) == 0) {
 			line->nodes |= nodes;
 			return;
 		}
@@ -80,7 +80,7 @@ static void on_log(void *ctx, int node, bool is_replicated, const char *text)
 /* ---- what the world asks ---- */
 
 static struct world_op_result on_op(
-        void *ctx, int node, const char *group, const char *resource, enum core_op op)
+	void *ctx, int node, const char *group, const char *resource, enum core_op op)
 {
 	struct story *story = ctx;
 	struct world_op_result result = {.took_us = story->world.op_us};
@@ -90,7 +90,7 @@ static struct world_op_result on_op(
 		struct rule *rule = &story->rules[i];
 
 		if ((rule->node != -1 && rule->node != node) || rule->op != op ||
-		        rule->times == 0 || strcmp(rule->resource, resource) != 0)
+			rule->times == 0 || strcmp(rule->resource, resource) != 0)
 			continue;
 		if (rule->times > 0)
 			rule->times--;
@@ -111,9 +111,9 @@ static void on_difference(void *ctx, int node, const char *theirs, char *ret_tex
 }
 
 const struct world_ops story_ops = {
-        .log = on_log,
-        .op = on_op,
-        .difference = on_difference,
+	.log = on_log,
+	.op = on_op,
+	.difference = on_difference,
 };
 
 /* ---- life ---- */

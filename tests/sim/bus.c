@@ -31,7 +31,7 @@ static bool same_ring(const struct world *world, int a, int b)
 bool bus_is_whole(const struct world *world, int node)
 {
 	if (!world->machines[node].is_on || world->machines[node].ring_seq == 0 ||
-	        world->machines[node].torn_side != 0)
+		world->machines[node].torn_side != 0)
 		return false;
 	for (int i = 0; i < (int)world->n_machines; i++) {
 		if (same_ring(world, node, i) && !sees(world, node, i))
@@ -105,8 +105,8 @@ static bool goes_with(const struct world *world, int a, int b)
 static bool recover(struct world *world, int node)
 {
 	if (world->now_us > world->cut_us + LAST_WORDS_US || world->machines[node].ring_seq == 0 ||
-	        world->machines[node].outbox || !world->ops->is_recovered ||
-	        !world->ops->is_recovered(world->ctx, node))
+		world->machines[node].outbox || !world->ops->is_recovered ||
+		!world->ops->is_recovered(world->ctx, node))
 		return false;
 	for (int i = 0; i < (int)world->n_machines; i++) {
 		struct machine *machine = &world->machines[i];
@@ -211,8 +211,8 @@ static void tell_view(struct world *world, int node, const bool *came_with)
 		if (is_here) {
 			view->members[view->n_members].nodeid = (uint32_t)i + 1;
 			view->members[view->n_members++].fresh =
-			        machine->seen_instance[i] != other->instance ||
-			        (came_with && !came_with[i]);
+				machine->seen_instance[i] != other->instance ||
+				(came_with && !came_with[i]);
 		}
 		machine->seen_instance[i] = is_here ? other->instance : 0;
 	}
@@ -272,7 +272,7 @@ static void form_ring(struct world *world, int first)
 	}
 	for (int i = first; i < n; i++) {
 		if (world->machines[i].ring_seq != world->ring_seq ||
-		        !world->machines[i].is_in_group)
+			!world->machines[i].is_in_group)
 			continue;
 		tell_view(world, i, came_with[i]);
 		tell_quorum(world, i);
@@ -312,7 +312,7 @@ static void see_two_quorate(struct world *world)
 			uint64_t a = world->machines[i].ring_seq, b = world->machines[j].ring_seq;
 
 			if (a && b && a != b && bus_ring_quorate(world, a) &&
-			        bus_ring_quorate(world, b))
+				bus_ring_quorate(world, b))
 				world->had_two_quorate = true;
 		}
 	}

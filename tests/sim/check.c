@@ -34,7 +34,7 @@ static bool may_be_excused(const struct world *world, int node, int other, const
 	const struct machine *machine = &world->machines[other];
 
 	if (copy->is_excused || !is_in_ring_of(&world->machines[node], other) ||
-	        machine->ring_seq != world->machines[node].view.ring.seq)
+		machine->ring_seq != world->machines[node].view.ring.seq)
 		return true;
 	return copy->is_left && world->now_us >= copy->left_us + (int64_t)world->holdoff_ms * 1000;
 }
@@ -45,7 +45,7 @@ void check_start(struct world *world, int node, const char *group)
 
 	if (!machine->quorum || !ring_equal(machine->view.ring, machine->quorum_ring)) {
 		world_violated(world, "%s starts %s without a quorate ring that matches its view",
-		        machine->name, group);
+			machine->name, group);
 		return;
 	}
 	for (int other = 0; other < (int)world->n_machines; other++) {
@@ -56,8 +56,8 @@ void check_start(struct world *world, int node, const char *group)
 				continue;
 			if (!may_be_excused(world, node, other, copy)) {
 				world_violated(world, "%s starts %s while %s may run on %s",
-				        machine->name, group, copy->resource,
-				        world->machines[other].name);
+					machine->name, group, copy->resource,
+					world->machines[other].name);
 				return;
 			}
 			copy->is_excused = true;
@@ -75,7 +75,7 @@ static void see_membership(struct world *world, int node)
 		const struct machine *other = &world->machines[i];
 
 		if (other != machine && other->core && !other->is_frozen &&
-		        other->ring_seq == machine->ring_seq)
+			other->ring_seq == machine->ring_seq)
 			is_first = is_first && core_phase(other->core) != CORE_MEMBER;
 	}
 	if (is_member && !machine->was_member) {
@@ -113,10 +113,10 @@ static void check_digest(struct world *world, int node)
 	digest = state_digest(state);
 	seen = &world->digests[(ring_seq * 31 + state->version) % WORLD_DIGESTS];
 	if (seen->history == machine->history && seen->ring_seq == ring_seq &&
-	        seen->version == state->version && seen->digest != digest)
+		seen->version == state->version && seen->digest != digest)
 		world_violated(world, "%s and %s differ in state, in ring %llu at version %llu",
-		        machine->name, world->machines[seen->node].name,
-		        (unsigned long long)ring_seq, (unsigned long long)state->version);
+			machine->name, world->machines[seen->node].name,
+			(unsigned long long)ring_seq, (unsigned long long)state->version);
 	*seen = (struct digest_seen){machine->history, ring_seq, state->version, digest, node};
 }
 
@@ -126,9 +126,9 @@ void check_all(struct world *world, int node)
 	const struct core *core = machine->core;
 
 	if (core->queue_bytes > CORE_FROZEN_MAX || core->n_waiters > CORE_REQUESTS_MAX ||
-	        core->n_snapshots > CORE_MAX_NODES || machine->n_outbox > WORLD_MAX_ITEMS)
+		core->n_snapshots > CORE_MAX_NODES || machine->n_outbox > WORLD_MAX_ITEMS)
 		world_violated(
-		        world, "%s: a queue of the core has grown out of bounds", machine->name);
+			world, "%s: a queue of the core has grown out of bounds", machine->name);
 	see_membership(world, node);
 	check_digest(world, node);
 }
@@ -153,8 +153,8 @@ static bool is_all_up(const struct world *world, int node, const struct core_gro
 
 	for (uint32_t i = 0; i < machine->n_truths; i++) {
 		n_up += machine->truths[i].state == TRUTH_RUNNING &&
-		        machine->truths[i].is_serving &&
-		        strcmp(machine->truths[i].group, group->name) == 0;
+			machine->truths[i].is_serving &&
+			strcmp(machine->truths[i].group, group->name) == 0;
 	}
 	return n_up == group->n_resources;
 }
@@ -168,7 +168,7 @@ int world_runs_on(const struct world *world, const char *group)
 
 		for (uint32_t j = 0; j < config->n_groups; j++) {
 			if (strcmp(config->groups[j].name, group) == 0 &&
-			        is_all_up(world, i, &config->groups[j]))
+				is_all_up(world, i, &config->groups[j]))
 				found = found == -1 ? i : -2;
 		}
 	}
@@ -177,7 +177,7 @@ int world_runs_on(const struct world *world, const char *group)
 
 /* A word for what is wrong with the group, or NULL. */
 static const char *group_trouble(
-        const struct world *world, const struct core *core, uint32_t index, bool must_run)
+	const struct world *world, const struct core *core, uint32_t index, bool must_run)
 {
 	const struct core_group *group = &core_config(core)->groups[index];
 	const struct group_rec *rec = &core_state(core)->groups[index];
@@ -190,17 +190,17 @@ static const char *group_trouble(
 		if (is_owner && !is_all_up(world, i, group))
 			return "is said to be online, and is not";
 		if (!is_owner && rec->state != GROUP_BLOCKED && machine->has_daemon &&
-		        !machine->is_frozen && truth_serves(world, i, group->name))
+			!machine->is_frozen && truth_serves(world, i, group->name))
 			return "runs where it should not";
 	}
 	if (rec->enabled ? rec->state != GROUP_ONLINE && (must_run || !is_visible)
-	                 : rec->state != GROUP_OFFLINE && rec->state != GROUP_BLOCKED)
+			 : rec->state != GROUP_OFFLINE && rec->state != GROUP_BLOCKED)
 		return "has not come to rest";
 	return NULL;
 }
 
 static bool machine_is_settled(
-        const struct world *world, int node, bool must_run, char *ret_text, size_t size)
+	const struct world *world, int node, bool must_run, char *ret_text, size_t size)
 {
 	const struct machine *machine = &world->machines[node];
 	const struct core *core = machine->core;
@@ -213,12 +213,12 @@ static bool machine_is_settled(
 		return true;
 	if (!machine->quorum) {
 		snprintf(ret_text, size, "%s is without quorum and %s", machine->name,
-		        core_phase_name(phase));
+			core_phase_name(phase));
 		return phase == CORE_NO_QUORUM;
 	}
 	if (phase != CORE_MEMBER || core_is_frozen(core)) {
 		snprintf(ret_text, size, "%s is no member but %s", machine->name,
-		        core_phase_name(phase));
+			core_phase_name(phase));
 		return false;
 	}
 	for (uint32_t i = 0; i < core_config(core)->n_groups; i++) {
@@ -227,8 +227,8 @@ static bool machine_is_settled(
 		if (!trouble)
 			continue;
 		snprintf(ret_text, size, "seen from %s, group %s (%s) %s", machine->name,
-		        core_config(core)->groups[i].name,
-		        group_state_name(core_state(core)->groups[i].state), trouble);
+			core_config(core)->groups[i].name,
+			group_state_name(core_state(core)->groups[i].state), trouble);
 		return false;
 	}
 	return true;
@@ -244,14 +244,14 @@ bool world_is_settled(const struct world *world, bool must_run, char *ret_text, 
 		if (!machine_is_settled(world, i, must_run, ret_text, size))
 			return false;
 		if (!machine->has_daemon || machine->is_frozen || !machine->quorum ||
-		        core_phase(machine->core) != CORE_MEMBER)
+			core_phase(machine->core) != CORE_MEMBER)
 			continue;
 		if (first && first->ring_seq == machine->ring_seq &&
-		        (core_state(machine->core)->version != core_state(first->core)->version ||
-		                state_digest(core_state(machine->core)) !=
-		                        state_digest(core_state(first->core)))) {
+			(core_state(machine->core)->version != core_state(first->core)->version ||
+				state_digest(core_state(machine->core)) !=
+					state_digest(core_state(first->core)))) {
 			snprintf(ret_text, size, "%s and %s do not hold the same state",
-			        first->name, machine->name);
+				first->name, machine->name);
 			return false;
 		}
 		first = machine;

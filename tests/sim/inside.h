@@ -46,11 +46,11 @@ void world_daemon_left(struct world *world, int node);
 void machine_op_done(struct world *world, struct item *item);
 
 struct truth *truth_find(
-        struct world *world, int node, const char *group, const char *resource, bool create);
+	struct world *world, int node, const char *group, const char *resource, bool create);
 bool truth_serves(const struct world *world, int node, const char *group);
 void check_start(struct world *world, int node, const char *group);
 void check_all(struct world *world, int node);
 void world_violated(struct world *world, const char *fmt, ...)
-        __attribute__((format(printf, 2, 3)));
+	__attribute__((format(printf, 2, 3)));
 
 #endif

@@ -18,14 +18,14 @@ static void name_copy(char *ret_name, const char *name)
 }
 
 struct truth *truth_find(
-        struct world *world, int node, const char *group, const char *resource, bool create)
+	struct world *world, int node, const char *group, const char *resource, bool create)
 {
 	struct machine *machine = &world->machines[node];
 	struct truth *grown;
 
 	for (uint32_t i = 0; i < machine->n_truths; i++) {
 		if (strcmp(machine->truths[i].group, group) == 0 &&
-		        strcmp(machine->truths[i].resource, resource) == 0)
+			strcmp(machine->truths[i].resource, resource) == 0)
 			return &machine->truths[i];
 	}
 	if (!create)
@@ -89,7 +89,7 @@ static void op_begin(struct world *world, int node, const struct core_effect *ef
 		result = (struct world_op_result){CANCEL_US, -ECANCELED, "cancelled"};
 	} else if (truth->op != 0) {
 		world_violated(world, "%s: a second operation on %s before the first one's result",
-		        machine->name, resource);
+			machine->name, resource);
 		return;
 	} else if (world->ops->op) {
 		result = world->ops->op(world->ctx, node, group->name, resource, effect->op.op);
@@ -131,12 +131,12 @@ void machine_op_done(struct world *world, struct item *item)
 
 /* Places in the config that the core has now, or false. */
 static bool place_of(const struct core_config *config, const char *group, const char *resource,
-        uint32_t *ret_group, uint32_t *ret_resource)
+	uint32_t *ret_group, uint32_t *ret_resource)
 {
 	for (uint32_t i = 0; i < config->n_groups; i++) {
 		for (uint32_t j = 0; j < config->groups[i].n_resources; j++) {
 			if ((!group || strcmp(config->groups[i].name, group) == 0) &&
-			        strcmp(config->groups[i].resources[j].name, resource) == 0) {
+				strcmp(config->groups[i].resources[j].name, resource) == 0) {
 				*ret_group = i;
 				*ret_resource = j;
 				return true;
@@ -161,7 +161,7 @@ static void save(struct machine *machine)
 	for (uint32_t i = 0; i < state->n_groups; i++) {
 		if (!state->groups[i].enabled)
 			name_copy(machine->saved_offline[machine->n_saved++],
-			        core_config(machine->core)->groups[i].name);
+				core_config(machine->core)->groups[i].name);
 	}
 }
 
@@ -171,8 +171,8 @@ static void log_reply(struct world *world, int node, const struct core_effect *e
 	char text[2 * CORE_TEXT_SIZE + 64];
 
 	snprintf(text, sizeof(text), "answer %llu: %s%s%s",
-	        (unsigned long long)effect->reply.request_id, words[effect->reply.code],
-	        effect->reply.text ? ": " : "", effect->reply.text ? effect->reply.text : "");
+		(unsigned long long)effect->reply.request_id, words[effect->reply.code],
+		effect->reply.text ? ": " : "", effect->reply.text ? effect->reply.text : "");
 	world->ops->log(world->ctx, node, false, text);
 }
 
@@ -249,8 +249,8 @@ void machine_step(struct world *world, int node, struct core_event *event)
 static void take_up(struct machine *machine, const struct item *item)
 {
 	if (machine->thawed_us == 0 || item->sent_us < machine->thawed_us ||
-	        item->event.message.nodeid != (uint32_t)item->node + 1 ||
-	        core_phase(machine->core) != CORE_MEMBER || core_is_frozen(machine->core))
+		item->event.message.nodeid != (uint32_t)item->node + 1 ||
+		core_phase(machine->core) != CORE_MEMBER || core_is_frozen(machine->core))
 		return;
 	machine->thawed_us = 0;
 	for (uint32_t i = 0; i < machine->n_truths; i++)
@@ -278,7 +278,7 @@ void machine_item(struct world *world, struct item *item)
 		event->op_done.text = item->data;
 		event->op_done.set_us = event->op_done.announced_us = world->now_us;
 		if (!place_of(machine->config, item->group, item->resource, &event->op_done.group,
-		            &event->op_done.resource))
+			    &event->op_done.resource))
 			return;
 		break;
 	case ITEM_MESSAGE:
@@ -297,11 +297,11 @@ void world_daemon_start(struct world *world, int node)
 	struct machine *machine = &world->machines[node];
 	bool *flags = calloc(machine->config->n_groups + CORE_MAX_RESOURCES, sizeof(bool));
 	struct core_setup setup = {
-	        .config = machine->config,
-	        .own_nodeid = (uint32_t)node + 1,
-	        .holdoff_ms = world->holdoff_ms,
-	        .saved_version = machine->saved_version,
-	        .offline = flags,
+		.config = machine->config,
+		.own_nodeid = (uint32_t)node + 1,
+		.holdoff_ms = world->holdoff_ms,
+		.saved_version = machine->saved_version,
+		.offline = flags,
 	};
 
 	if (!flags || !machine->is_on || machine->has_daemon) {
@@ -311,7 +311,7 @@ void world_daemon_start(struct world *world, int node)
 	for (uint32_t i = 0; i < machine->config->n_groups; i++) {
 		for (uint32_t j = 0; j < machine->n_saved; j++)
 			flags[i] = flags[i] || strcmp(machine->saved_offline[j],
-			                               machine->config->groups[i].name) == 0;
+						       machine->config->groups[i].name) == 0;
 	}
 	machine->instance = ++world->instance_seq;
 	setup.incarnation = machine->instance;
@@ -322,7 +322,7 @@ void world_daemon_start(struct world *world, int node)
 
 		for (uint32_t j = 0; j < group->n_resources; j++) {
 			struct truth *truth = truth_find(
-			        world, node, group->name, group->resources[j].name, false);
+				world, node, group->name, group->resources[j].name, false);
 
 			if (truth && truth->op != 0) { /* the daemon before had it under way */
 				truth->op = 0;
@@ -357,7 +357,7 @@ void world_daemon_leave(struct world *world, int node)
 }
 
 void world_admin(struct world *world, int node, uint64_t request_id, enum core_verb verb,
-        const char *name, const char *to, bool wait)
+	const char *name, const char *to, bool wait)
 {
 	struct core_event event = {.type = CORE_EV_ADMIN};
 
@@ -371,14 +371,14 @@ void world_admin(struct world *world, int node, uint64_t request_id, enum core_v
 }
 
 void world_resource(struct world *world, int node, const char *resource, enum core_event_type type,
-        bool unfit, const char *text)
+	bool unfit, const char *text)
 {
 	struct core_event event = {.type = type};
 
 	event.resource.unfit = unfit;
 	event.resource.text = text;
 	if (is_awake(world, node) && place_of(world->machines[node].config, NULL, resource,
-	                                     &event.resource.group, &event.resource.resource))
+					     &event.resource.group, &event.resource.resource))
 		machine_step(world, node, &event);
 }
 
@@ -402,7 +402,7 @@ void world_start_by_hand(struct world *world, int node, const char *group)
 			continue;
 		for (uint32_t j = 0; j < config->groups[i].n_resources; j++) {
 			struct truth *truth = truth_find(
-			        world, node, group, config->groups[i].resources[j].name, true);
+				world, node, group, config->groups[i].resources[j].name, true);
 
 			truth->state = TRUTH_RUNNING;
 			truth->is_serving = truth->is_left = true;

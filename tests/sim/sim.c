@@ -106,7 +106,7 @@ static bool on_is_recovered(void *ctx, int node)
 }
 
 static struct world_op_result on_op(
-        void *ctx, int node, const char *group, const char *resource, enum core_op op)
+	void *ctx, int node, const char *group, const char *resource, enum core_op op)
 {
 	struct sim *sim = ctx;
 	struct world_op_result result = {.took_us = 1000 + below(sim, 200000)};
@@ -129,16 +129,16 @@ static struct world_op_result on_op(
 }
 
 static const struct world_ops world_ops = {
-        .log = on_log,
-        .op = on_op,
-        .jitter = on_jitter,
-        .is_recovered = on_is_recovered,
+	.log = on_log,
+	.op = on_op,
+	.jitter = on_jitter,
+	.is_recovered = on_is_recovered,
 };
 
 /* ---- the cluster ---- */
 
 static void resource_set(
-        struct core_group *group, uint32_t index, const char *suffix, bool pipelined)
+	struct core_group *group, uint32_t index, const char *suffix, bool pipelined)
 {
 	struct core_resource *resource = &group->resources[index];
 
@@ -217,7 +217,7 @@ static void order(struct sim *sim, int node)
 	enum core_verb verb = chance(sim, 60) ? CORE_FAILOVER : below(sim, CORE_VERBS);
 	const char *group = sim->config.groups[below(sim, 3)].name;
 	const char *to =
-	        chance(sim, 50) ? sim->config.nodes[below(sim, sim->config.n_nodes)].name : NULL;
+		chance(sim, 50) ? sim->config.nodes[below(sim, sim->config.n_nodes)].name : NULL;
 
 	trace(sim, "-- %s %s %s on n%d", verbs[verb], group, to ? to : "", node + 1);
 	world_admin(&sim->world, node, ++sim->n_requests, verb, group, to, chance(sim, 50));
@@ -250,7 +250,7 @@ static void settings(struct sim *sim)
 	world->loss_delay_us = 100000 + below(sim, 2500000);
 	world->join_delay_us = 1000 + below(sim, 500000);
 	trace(sim, "-- latency %lld jitter %lld quorum %lld", (long long)world->latency_us,
-	        (long long)world->jitter_us, (long long)world->quorum_delay_us);
+		(long long)world->jitter_us, (long long)world->quorum_delay_us);
 }
 
 static void fault(struct sim *sim)
@@ -321,7 +321,7 @@ static void all_fit(struct sim *sim)
 
 			for (uint32_t k = 0; k < group->n_resources; k++)
 				world_resource(&sim->world, i, group->resources[k].name,
-				        CORE_EV_RESOURCE_FIT, false, NULL);
+					CORE_EV_RESOURCE_FIT, false, NULL);
 		}
 	}
 }
@@ -339,8 +339,8 @@ static bool comes_to_rest(struct sim *sim, char *ret_text, size_t size)
 			world_daemon_start(world, i);
 		all_fit(sim);
 		if (world_is_settled(world, true, ret_text, size) &&
-		        world_run_until(world, world->now_us + 100000) &&
-		        world_is_settled(world, true, ret_text, size))
+			world_run_until(world, world->now_us + 100000) &&
+			world_is_settled(world, true, ret_text, size))
 			return true;
 	}
 	return false;
@@ -381,7 +381,7 @@ static bool sim_run(struct sim *sim, uint64_t seed, unsigned n_nodes, unsigned n
 	}
 	if (!is_good)
 		printf("FAILED: seed %llu: %s\n", (unsigned long long)seed,
-		        sim->world.violation[0] ? sim->world.violation : text);
+			sim->world.violation[0] ? sim->world.violation : text);
 	return is_good;
 }
 
@@ -429,6 +429,6 @@ int main(int argc, char **argv)
 		free(sim);
 	}
 	printf("%llu seeds, %llu events, %u failed\n", to - from + 1, (unsigned long long)n_events,
-	        failed);
+		failed);
 	return failed ? 1 : 0;
 }

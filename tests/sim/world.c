@@ -56,7 +56,7 @@ static struct item *heap_pop(struct world *world)
 
 	for (uint32_t child = 1; child < world->n_heap; child = 2 * at + 1) {
 		if (child + 1 < world->n_heap &&
-		        is_before(world->heap[child + 1], world->heap[child]))
+			is_before(world->heap[child + 1], world->heap[child]))
 			child++;
 		if (!is_before(world->heap[child], last))
 			break;
@@ -88,19 +88,19 @@ void world_violated(struct world *world, const char *fmt, ...)
 /* ---- life of a world ---- */
 
 void world_init(struct world *world, const struct core_config *config, const struct world_ops *ops,
-        void *ctx)
+	void *ctx)
 {
 	*world = (struct world){
-	        .latency_us = 1000,
-	        .quorum_delay_us = 1000,
-	        .loss_delay_us = 2100000,
-	        .join_delay_us = 300000,
-	        .op_us = 10000,
-	        .holdoff_ms = 2000,
-	        .ops = ops,
-	        .ctx = ctx,
-	        .now_us = 1000000,
-	        .n_machines = config->n_nodes,
+		.latency_us = 1000,
+		.quorum_delay_us = 1000,
+		.loss_delay_us = 2100000,
+		.join_delay_us = 300000,
+		.op_us = 10000,
+		.holdoff_ms = 2000,
+		.ops = ops,
+		.ctx = ctx,
+		.now_us = 1000000,
+		.n_machines = config->n_nodes,
 	};
 	world->digests = calloc(WORLD_DIGESTS, sizeof(*world->digests));
 	if (!world->digests)
@@ -196,7 +196,7 @@ static int64_t last_word_us(const struct world *world, int node)
 	const struct machine *machine = &world->machines[node];
 
 	return machine->core && core_phase(machine->core) == CORE_JOINING ? machine->last_sent_us
-	                                                                  : world->now_us;
+									  : world->now_us;
 }
 
 static void leave_things(struct world *world, int node)
@@ -278,7 +278,7 @@ void world_connect(struct world *world, const int *side)
 	for (unsigned i = 0; i < world->n_machines; i++) {
 		for (unsigned j = 0; j < i; j++)
 			is_cut = is_cut || (side[i] != side[j] && world->machines[i].side ==
-			                                                  world->machines[j].side);
+									  world->machines[j].side);
 	}
 	for (unsigned i = 0; i < world->n_machines; i++)
 		world->machines[i].side = side[i];
@@ -301,7 +301,7 @@ static void dispatch(struct world *world, struct item *item)
 	if (item->kind == ITEM_OP && !item->is_seen)
 		machine_op_done(world, item);
 	if (!machine->has_daemon || item->instance != machine->instance ||
-	        (item->kind == ITEM_OP && !item->is_seen)) {
+		(item->kind == ITEM_OP && !item->is_seen)) {
 		item_free(item);
 		return;
 	}
@@ -325,8 +325,8 @@ bool world_run_until(struct world *world, int64_t until_us)
 		dispatch(world, item);
 		if (world->n_heap > WORLD_MAX_ITEMS)
 			world_violated(world,
-			        "%u things under way at once: somebody talks without end",
-			        world->n_heap);
+				"%u things under way at once: somebody talks without end",
+				world->n_heap);
 	}
 	if (!world->violation[0])
 		world->now_us = until_us;

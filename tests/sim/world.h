@@ -27,7 +27,7 @@ struct world_ops {
 	void (*difference)(void *ctx, int node, const char *theirs, char *ret_text, size_t size);
 	/* How an operation ends, asked when it begins. */
 	struct world_op_result (*op)(
-	        void *ctx, int node, const char *group, const char *resource, enum core_op op);
+		void *ctx, int node, const char *group, const char *resource, enum core_op op);
 	/* Added to a message's or notification's time of delivery; 0 without. */
 	int64_t (*jitter)(void *ctx, int64_t max_us);
 	/* The token is lost: is this message still ordered in the old ring, for whoever sees the
@@ -123,7 +123,7 @@ struct world {
 
 /* Machines off, all with this config, borrowed (nodeids are i + 1). */
 void world_init(struct world *world, const struct core_config *config, const struct world_ops *ops,
-        void *ctx);
+	void *ctx);
 void world_fini(struct world *world);
 
 void world_power_on(struct world *world, int node);
@@ -139,9 +139,9 @@ void world_connect(struct world *world, const int *side);
 /* Corosync's opinion of the ring that the node is in changes without a new ring. */
 void world_quorum(struct world *world, int node, bool quorate);
 void world_admin(struct world *world, int node, uint64_t request_id, enum core_verb verb,
-        const char *name, const char *to, bool wait);
+	const char *name, const char *to, bool wait);
 void world_resource(struct world *world, int node, const char *resource, enum core_event_type type,
-        bool unfit, const char *text);
+	bool unfit, const char *text);
 void world_reload(struct world *world, int node, const struct core_config *config);
 /* Starts something behind the daemon's back. */
 void world_start_by_hand(struct world *world, int node, const char *group);

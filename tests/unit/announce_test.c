@@ -77,8 +77,8 @@ static void test_neighbour_advertisement(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_arp_request_form_then_reply_form),
-	        cmocka_unit_test(test_neighbour_advertisement),
+		cmocka_unit_test(test_arp_request_form_then_reply_form),
+		cmocka_unit_test(test_neighbour_advertisement),
 	};
 
 	return cmocka_run_group_tests_name("announce", tests, NULL, NULL);

@@ -73,7 +73,7 @@ static void test_daemon_hangs(void **state)
 
 	(void)state;
 	while ((rc = client_connect(ANSWER_MS, &client, &seen)) == -ECONNREFUSED &&
-	        now_ms() < limit_ms)
+		now_ms() < limit_ms)
 		;
 	assert_int_equal(rc, 0);
 	assert_int_equal(seen, pid);
@@ -133,8 +133,8 @@ static void test_impostor(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_daemon_hangs),
-	        cmocka_unit_test(test_impostor),
+		cmocka_unit_test(test_daemon_hangs),
+		cmocka_unit_test(test_impostor),
 	};
 
 	if (!fixture_prepare())

@@ -24,101 +24,101 @@
 #define OUTPUT_MAX 65536
 
 static const char status_document[] =
-        "{'ok':true,'cluster':'lab','node':'n1','version':'0.1.0','phase':'member','difference':'',"
-        "'quorate':true,'ring':'1.2c','config_digest':'0123456789abcdef',"
-        "'state_digest':'0123456789abcdef','state_version':17,'uptime_s':12.5,"
-        "'loop':{'longest_ms':0.25,'longest_in':'cpg','over_budget':0},'rss_kib':4096,"
-        "'nodes':[{'name':'n1','nodeid':1,'state':'online','note':''},"
-        "{'name':'node-2','nodeid':2,'state':'offline','note':''},"
-        "{'name':'n3','nodeid':3,'state':'differs','note':'theirs: failback = true; here: false'}],"
-        "'groups':[{'name':'web','state':'stopping','enabled':true,'owner':'n1','target':'n3',"
-        "'preferred_owners':['n3','n1'],'failback':false,'may_run_on':['n1'],'why':'asked for',"
-        "'since_ms':1700000000000,'problem':'','failed_on':[],"
-        "'resources':[{'name':'web-ip','type':'vip','state':'online','what':'10.77.0.50/24 on "
-        "eth0'},"
-        "{'name':'web-srv','type':'exec','state':'stopping','what':'/usr/local/lib/web start'}]},"
-        "{'name':'db','state':'failed','enabled':true,'owner':null,'target':null,"
-        "'preferred_owners':[],'failback':true,'may_run_on':['n1'],'why':'no node is left',"
-        "'since_ms':null,'problem':'db-ip: no interface on n1: give it one','failed_on':['n1'],"
-        "'resources':[{'name':'db-ip','type':'vip','state':'failed','what':'10.77.0.51/24'}]},"
-        "{'name':'off','state':'offline','enabled':false,'owner':null,'target':null,"
-        "'preferred_owners':['n1'],'failback':true,'may_run_on':[],'why':'taken offline',"
-        "'since_ms':null,'problem':'','failed_on':[],'resources':[]}]}";
+	"{'ok':true,'cluster':'lab','node':'n1','version':'0.1.0','phase':'member','difference':'',"
+	"'quorate':true,'ring':'1.2c','config_digest':'0123456789abcdef',"
+	"'state_digest':'0123456789abcdef','state_version':17,'uptime_s':12.5,"
+	"'loop':{'longest_ms':0.25,'longest_in':'cpg','over_budget':0},'rss_kib':4096,"
+	"'nodes':[{'name':'n1','nodeid':1,'state':'online','note':''},"
+	"{'name':'node-2','nodeid':2,'state':'offline','note':''},"
+	"{'name':'n3','nodeid':3,'state':'differs','note':'theirs: failback = true; here: false'}],"
+	"'groups':[{'name':'web','state':'stopping','enabled':true,'owner':'n1','target':'n3',"
+	"'preferred_owners':['n3','n1'],'failback':false,'may_run_on':['n1'],'why':'asked for',"
+	"'since_ms':1700000000000,'problem':'','failed_on':[],"
+	"'resources':[{'name':'web-ip','type':'vip','state':'online','what':'10.77.0.50/24 on "
+	"eth0'},"
+	"{'name':'web-srv','type':'exec','state':'stopping','what':'/usr/local/lib/web start'}]},"
+	"{'name':'db','state':'failed','enabled':true,'owner':null,'target':null,"
+	"'preferred_owners':[],'failback':true,'may_run_on':['n1'],'why':'no node is left',"
+	"'since_ms':null,'problem':'db-ip: no interface on n1: give it one','failed_on':['n1'],"
+	"'resources':[{'name':'db-ip','type':'vip','state':'failed','what':'10.77.0.51/24'}]},"
+	"{'name':'off','state':'offline','enabled':false,'owner':null,'target':null,"
+	"'preferred_owners':['n1'],'failback':true,'may_run_on':[],'why':'taken offline',"
+	"'since_ms':null,'problem':'','failed_on':[],'resources':[]}]}";
 
 static const char status_text[] =
-        "Cluster lab, seen from n1: quorate, ring 1.2c\n"
-        "\n"
-        "Nodes\n"
-        "  n1      online   (this node)\n"
-        "  node-2  offline\n"
-        "  n3      differs\n"
-        "\n"
-        "Groups\n"
-        "  web   stopping on n1, moving to n3  preferred: n3, n1\n"
-        "    web-ip   online    vip   10.77.0.50/24 on eth0\n"
-        "    web-srv  stopping  exec  /usr/local/lib/web start\n"
-        "  db    failed  preferred: any node\n"
-        "    db-ip  failed   vip   10.77.0.51/24\n"
-        "  off   offline (taken offline by an administrator)  preferred: n1\n"
-        "\n"
-        "Problems\n"
-        "  node node-2: offline: its machine, its corosync or its clusterd does not run, or the "
-        "network to it is cut\n"
-        "  node n3: theirs: failback = true; here: false\n"
-        "  group db: db-ip: no interface on n1: give it one\n";
+	"Cluster lab, seen from n1: quorate, ring 1.2c\n"
+	"\n"
+	"Nodes\n"
+	"  n1      online   (this node)\n"
+	"  node-2  offline\n"
+	"  n3      differs\n"
+	"\n"
+	"Groups\n"
+	"  web   stopping on n1, moving to n3  preferred: n3, n1\n"
+	"    web-ip   online    vip   10.77.0.50/24 on eth0\n"
+	"    web-srv  stopping  exec  /usr/local/lib/web start\n"
+	"  db    failed  preferred: any node\n"
+	"    db-ip  failed   vip   10.77.0.51/24\n"
+	"  off   offline (taken offline by an administrator)  preferred: n1\n"
+	"\n"
+	"Problems\n"
+	"  node node-2: offline: its machine, its corosync or its clusterd does not run, or the "
+	"network to it is cut\n"
+	"  node n3: theirs: failback = true; here: false\n"
+	"  group db: db-ip: no interface on n1: give it one\n";
 
 static const char alone_document[] =
-        "{'ok':true,'cluster':'lab','node':'n1','phase':'no-quorum','quorate':false,'ring':'',"
-        "'nodes':[{'name':'n1','nodeid':0,'state':'unknown','note':''}],'groups':[]}";
+	"{'ok':true,'cluster':'lab','node':'n1','phase':'no-quorum','quorate':false,'ring':'',"
+	"'nodes':[{'name':'n1','nodeid':0,'state':'unknown','note':''}],'groups':[]}";
 
 static const char alone_text[] =
-        "Cluster lab, seen from n1: NO QUORUM\n"
-        "\n"
-        "Nodes\n"
-        "  n1  unknown  (this node)\n"
-        "\n"
-        "Groups\n"
-        "  none in the config\n"
-        "\n"
-        "Problems\n"
-        "  this node has no quorum: nothing may be started here until more nodes are reachable; "
-        "'corosync-quorumtool' lists them\n";
+	"Cluster lab, seen from n1: NO QUORUM\n"
+	"\n"
+	"Nodes\n"
+	"  n1  unknown  (this node)\n"
+	"\n"
+	"Groups\n"
+	"  none in the config\n"
+	"\n"
+	"Problems\n"
+	"  this node has no quorum: nothing may be started here until more nodes are reachable; "
+	"'corosync-quorumtool' lists them\n";
 
 static const char history_document[] =
-        "{'ok':true,'history':["
-        "{'time_ms':1700000000123,'group':'web','from':null,'to':'n1','kind':'start',"
-        "'cause':'the cluster started','result':'online','phases_ms':{'release':null,'quorum':0.5,"
-        "'decided':1,'address':1.25,'announced':1.5,'online':30.125}},"
-        "{'time_ms':1700000001456,'group':'db','from':'n1','to':'n2','kind':'failover',"
-        "'cause':'n1 left the cluster','result':'failed','phases_ms':{'release':null,'quorum':null,"
-        "'decided':null,'address':null,'announced':null,'online':null}}]}";
+	"{'ok':true,'history':["
+	"{'time_ms':1700000000123,'group':'web','from':null,'to':'n1','kind':'start',"
+	"'cause':'the cluster started','result':'online','phases_ms':{'release':null,'quorum':0.5,"
+	"'decided':1,'address':1.25,'announced':1.5,'online':30.125}},"
+	"{'time_ms':1700000001456,'group':'db','from':'n1','to':'n2','kind':'failover',"
+	"'cause':'n1 left the cluster','result':'failed','phases_ms':{'release':null,'quorum':null,"
+	"'decided':null,'address':null,'announced':null,'online':null}}]}";
 
 static const char history_text[] =
-        "2023-11-14 22:13:20.123  web   start     nobody -> n1  online  the cluster started\n"
-        "    ms: quorum 0.50, decided 1.00, address 1.25, announced 1.50, online 30.12\n"
-        "2023-11-14 22:13:21.456  db    failover  n1 -> n2  failed  n1 left the cluster\n";
+	"2023-11-14 22:13:20.123  web   start     nobody -> n1  online  the cluster started\n"
+	"    ms: quorum 0.50, decided 1.00, address 1.25, announced 1.50, online 30.12\n"
+	"2023-11-14 22:13:21.456  db    failover  n1 -> n2  failed  n1 left the cluster\n";
 
 static const char good_facts[] =
-        "{'ok':true,'cluster':'lab','token_ms':500,'consensus_ms':600,'token_retransmits':4,"
-        "'hold_ms':85,'knet_ping_interval_ms':200,'knet_ping_timeout_ms':600,'two_node':false,"
-        "'encrypted':true,'expected_votes':3,'n_nodes':3}";
+	"{'ok':true,'cluster':'lab','token_ms':500,'consensus_ms':600,'token_retransmits':4,"
+	"'hold_ms':85,'knet_ping_interval_ms':200,'knet_ping_timeout_ms':600,'two_node':false,"
+	"'encrypted':true,'expected_votes':3,'n_nodes':3}";
 
 static const char good_check[] =
-        "Cluster lab: 3 nodes; corosync runs with token 500 ms, consensus 600 ms\n"
-        "\n"
-        "When a node dies, its virtual IPs are back after 1.02 to 1.16 s:\n"
-        "  its token is missed          415 to   500 ms\n"
-        "  a ring forms without it      600 ms more\n"
-        "  clusterd takes over            5 to    60 ms more\n"
-        "What else a group starts, such as a service, comes on top.\n"
-        "\n"
-        "This meets two seconds.\n";
+	"Cluster lab: 3 nodes; corosync runs with token 500 ms, consensus 600 ms\n"
+	"\n"
+	"When a node dies, its virtual IPs are back after 1.02 to 1.16 s:\n"
+	"  its token is missed          415 to   500 ms\n"
+	"  a ring forms without it      600 ms more\n"
+	"  clusterd takes over            5 to    60 ms more\n"
+	"What else a group starts, such as a service, comes on top.\n"
+	"\n"
+	"This meets two seconds.\n";
 
 /* What corosync gives without any setting, on three nodes. */
 static const char stock_facts[] =
-        "{'ok':true,'cluster':'lab','token_ms':3650,'consensus_ms':4380,'token_retransmits':4,"
-        "'hold_ms':685,'knet_ping_interval_ms':912,'knet_ping_timeout_ms':1825,'two_node':false,"
-        "'encrypted':false,'expected_votes':3,'n_nodes':3}";
+	"{'ok':true,'cluster':'lab','token_ms':3650,'consensus_ms':4380,'token_retransmits':4,"
+	"'hold_ms':685,'knet_ping_interval_ms':912,'knet_ping_timeout_ms':1825,'two_node':false,"
+	"'encrypted':false,'expected_votes':3,'n_nodes':3}";
 
 /* ---- running it ---- */
 
@@ -194,7 +194,7 @@ static void answer_document(struct fixture *fixture, uint64_t id, const json_t *
 
 /* clusterctl with these arguments gets this answer: what it prints and how it exits. */
 static void expect(struct fixture *fixture, struct call *call, const char *answer, int status,
-        const char *stdout_text, const char *stderr_part)
+	const char *stdout_text, const char *stderr_part)
 {
 	fixture->answer = answer_document;
 	fixture->document = answer;
@@ -241,11 +241,11 @@ static void test_status(void **state)
 static void test_orders(void **state)
 {
 	static const char done[] =
-	        "{'ok':true,'group':'web','owner':'n2','state':'online','took_ms':12.34}";
+		"{'ok':true,'group':'web','owner':'n2','state':'online','took_ms':12.34}";
 	static const char decided[] =
-	        "{'ok':true,'group':'web','owner':'n1','state':'stopping','took_ms':null}";
+		"{'ok':true,'group':'web','owner':'n1','state':'stopping','took_ms':null}";
 	static const char stopped[] =
-	        "{'ok':true,'group':'web','owner':null,'state':'offline','took_ms':5}";
+		"{'ok':true,'group':'web','owner':null,'state':'offline','took_ms':5}";
 	struct fixture *fixture = *state;
 	struct call wait = {.args = {"failover", "web-ip", "--to", "n2", "--wait"}};
 	struct call go = {.args = {"failover", "web"}};
@@ -254,7 +254,7 @@ static void test_orders(void **state)
 
 	expect(fixture, &wait, done, 0, "group web: online on n2 after 12.3 ms\n", NULL);
 	expect_request(fixture,
-	        "{'verb':'failover','name':'web-ip','to':'n2','wait':true,'timeout_ms':60000}");
+		"{'verb':'failover','name':'web-ip','to':'n2','wait':true,'timeout_ms':60000}");
 	expect(fixture, &go, decided, 0, "group web: decided; now stopping on n1\n", NULL);
 	expect_request(fixture, "{'verb':'failover','name':'web','wait':false}");
 	expect(fixture, &online, done, 0, NULL, NULL);
@@ -269,7 +269,7 @@ static void test_refusals(void **state)
 		const char *code;
 		int status;
 	} table[] = {{"invalid", 1}, {"not-found", 1}, {"refused", 1}, {"failed", 1},
-	        {"internal", 1}, {"a-code-of-tomorrow", 1}, {"no-quorum", 4}, {"timeout", 5}};
+		{"internal", 1}, {"a-code-of-tomorrow", 1}, {"no-quorum", 4}, {"timeout", 5}};
 	struct fixture *fixture = *state;
 	struct call call = {.args = {"failover", "web"}};
 
@@ -277,7 +277,7 @@ static void test_refusals(void **state)
 		char answer[128];
 
 		snprintf(answer, sizeof(answer), "{'ok':false,'code':'%s','error':'no, because'}",
-		        table[i].code);
+			table[i].code);
 		expect(fixture, &call, answer, table[i].status, "", "clusterctl: no, because\n");
 	}
 }
@@ -312,8 +312,8 @@ static void test_check(void **state)
 	assert_int_equal(json_integer_value(json_object_get(doc, "takeover_max_ms")), 8090);
 	assert_int_equal(json_array_size(json_object_get(doc, "warnings")), 2);
 	assert_int_equal(
-	        json_integer_value(json_object_get(json_object_get(doc, "corosync"), "token_ms")),
-	        3650);
+		json_integer_value(json_object_get(json_object_get(doc, "corosync"), "token_ms")),
+		3650);
 	json_decref(doc);
 }
 
@@ -337,9 +337,9 @@ static void expect_completion(struct fixture *fixture, const char *words, const 
 	struct call call = {.args = {"-c", script}, .is_bash = true};
 
 	snprintf(script, sizeof(script),
-	        ". %s/etc/clusterctl.bash-completion; COMP_WORDS=(%s %s); "
-	        "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _clusterctl; echo \"${COMPREPLY[*]}\"",
-	        srcdir ? srcdir : ".", program ? program : "clusterctl/clusterctl", words);
+		". %s/etc/clusterctl.bash-completion; COMP_WORDS=(%s %s); "
+		"COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _clusterctl; echo \"${COMPREPLY[*]}\"",
+		srcdir ? srcdir : ".", program ? program : "clusterctl/clusterctl", words);
 	expect(fixture, &call, status_document, 0, offers, NULL);
 }
 
@@ -359,23 +359,23 @@ static void test_bash(void **state)
 static void test_usage(void **state)
 {
 	static const struct call calls[] = {
-	        {.args = {NULL}},
-	        {.args = {"stauts"}},
-	        {.args = {"status", "web"}},
-	        {.args = {"status", "--jason"}},
-	        {.args = {"failover"}},
-	        {.args = {"failover", "a", "b"}},
-	        {.args = {"failover", "a", "--to"}},
-	        {.args = {"failover", "a", "--wait=0"}},
-	        {.args = {"failover", "a", "--wait=1h"}},
-	        {.args = {"online", "a", "--wait=99999999999999999999"}},
-	        {.args = {"offline"}},
-	        {.args = {"history", "--limit", "-1"}},
-	        {.args = {"history", "--limit", ""}},
-	        {.args = {"check", "now"}},
-	        {.args = {"corosync-conf", "--profile", "slow"}},
-	        {.args = {"complete", "words"}},
-	        {.args = {"failover", "\xff\xfe"}},
+		{.args = {NULL}},
+		{.args = {"stauts"}},
+		{.args = {"status", "web"}},
+		{.args = {"status", "--jason"}},
+		{.args = {"failover"}},
+		{.args = {"failover", "a", "b"}},
+		{.args = {"failover", "a", "--to"}},
+		{.args = {"failover", "a", "--wait=0"}},
+		{.args = {"failover", "a", "--wait=1h"}},
+		{.args = {"online", "a", "--wait=99999999999999999999"}},
+		{.args = {"offline"}},
+		{.args = {"history", "--limit", "-1"}},
+		{.args = {"history", "--limit", ""}},
+		{.args = {"check", "now"}},
+		{.args = {"corosync-conf", "--profile", "slow"}},
+		{.args = {"complete", "words"}},
+		{.args = {"failover", "\xff\xfe"}},
 	};
 	struct fixture *fixture = *state;
 
@@ -393,7 +393,7 @@ static void test_usage(void **state)
 static void test_help(void **state)
 {
 	static const char *const verbs[] = {
-	        "status", "failover", "online", "offline", "history", "check", "corosync-conf"};
+		"status", "failover", "online", "offline", "history", "check", "corosync-conf"};
 	struct fixture *fixture = *state;
 	struct call all = {.args = {"--help"}};
 
@@ -432,16 +432,16 @@ static void test_unreachable(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        TEST(test_status),
-	        TEST(test_orders),
-	        TEST(test_refusals),
-	        TEST(test_history),
-	        TEST(test_check),
-	        TEST(test_complete),
-	        TEST(test_bash),
-	        TEST(test_usage),
-	        TEST(test_help),
-	        TEST(test_unreachable),
+		TEST(test_status),
+		TEST(test_orders),
+		TEST(test_refusals),
+		TEST(test_history),
+		TEST(test_check),
+		TEST(test_complete),
+		TEST(test_bash),
+		TEST(test_usage),
+		TEST(test_help),
+		TEST(test_unreachable),
 	};
 
 	if (!fixture_prepare())

@@ -124,8 +124,8 @@ int fixture_wait(struct fixture *fixture, pid_t pid)
 	assert_true(fd >= 0);
 	assert_int_equal(loop_fd_add(fixture->loop, fd, POLLIN, on_child, &child, "child"), 0);
 	assert_int_equal(loop_timer_add(fixture->loop, FIXTURE_LIMIT_S * 1000 * NS_PER_MS, on_limit,
-	                         &child, "limit", &limit),
-	        0);
+				 &child, "limit", &limit),
+		0);
 	while (!child.has_ended)
 		loop_run(fixture->loop);
 	loop_timer_del(fixture->loop, &limit);
@@ -146,8 +146,8 @@ static void on_time(void *ctx)
 void fixture_serve(struct fixture *fixture, int for_ms)
 {
 	assert_int_equal(loop_timer_add(fixture->loop, for_ms * NS_PER_MS, on_time, fixture->loop,
-	                         "serve", NULL),
-	        0);
+				 "serve", NULL),
+		0);
 	loop_run(fixture->loop);
 }
 

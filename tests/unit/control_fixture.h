@@ -55,7 +55,7 @@ void fixture_shm_clean(pid_t server);
 	do {                                                                             \
 		if (!(condition)) {                                                      \
 			fprintf(stderr, "%s:%d: in the child: %s\n", __FILE__, __LINE__, \
-			        #condition);                                             \
+				#condition);                                             \
 			_exit(99);                                                       \
 		}                                                                        \
 	} while (0)

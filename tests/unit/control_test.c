@@ -41,7 +41,7 @@ static int64_t now_ms(void)
 static void answer_echo(struct fixture *fixture, uint64_t id, const json_t *request)
 {
 	control_reply(fixture->control, id,
-	        json_pack("{s:b, s:O}", "ok", 1, "echo", json_object_get(request, "text")));
+		json_pack("{s:b, s:O}", "ok", 1, "echo", json_object_get(request, "text")));
 }
 
 static json_t *big_document(void)
@@ -120,7 +120,7 @@ static int child_big(void *arg)
 /* Sends the bytes as a request of the given id and claimed size; the reply's "code" must be code.
  */
 static void check_frame(struct client *client, const char *json, size_t len, int id, int claims,
-        int expected_rc, const char *code)
+	int expected_rc, const char *code)
 {
 	union {
 		struct protocol_request request;
@@ -131,7 +131,7 @@ static void check_frame(struct client *client, const char *json, size_t len, int
 	frame.request.header.size = claims;
 	memcpy(frame.request.json, json, len);
 	CHECK(client_call_frame(client, &frame, sizeof(frame.request) + len, ANSWER_MS, &reply) ==
-	        expected_rc);
+		expected_rc);
 	if (code) {
 		CHECK(json_is_false(json_object_get(reply, "ok")));
 		CHECK(strcmp(json_string_value(json_object_get(reply, "code")), code) == 0);
@@ -143,15 +143,15 @@ static void check_frame(struct client *client, const char *json, size_t len, int
 static void check_text(struct client *client, const char *text, size_t len, const char *code)
 {
 	check_frame(client, text, len, PROTOCOL_REQUEST_ID,
-	        (int)(sizeof(struct protocol_request) + len), 0, code);
+		(int)(sizeof(struct protocol_request) + len), 0, code);
 }
 
 static int child_invalid(void *arg)
 {
 	static const char *const texts[] = {"", "{", "nonsense", "[]", "[{\"verb\":\"x\"}]",
-	        "\"verb\"", "{\"verb\":1}", "{\"Verb\":\"status\"}",
-	        "{\"verb\":\"a\",\"verb\":\"b\"}", "{\"verb\":\"\xff\xfe\"}",
-	        "{\"verb\":\"status\"} and more"};
+		"\"verb\"", "{\"verb\":1}", "{\"Verb\":\"status\"}",
+		"{\"verb\":\"a\",\"verb\":\"b\"}", "{\"verb\":\"\xff\xfe\"}",
+		"{\"verb\":\"status\"} and more"};
 	char huge[PROTOCOL_REQUEST_MAX + 1], deep[PROTOCOL_REQUEST_MAX];
 	struct client *client;
 
@@ -164,7 +164,7 @@ static int child_invalid(void *arg)
 	check_text(client, deep, sizeof(deep), "invalid");
 	memset(huge, ' ', sizeof(huge));
 	check_frame(client, huge, sizeof(huge), PROTOCOL_REQUEST_ID,
-	        (int)(sizeof(struct protocol_request) + sizeof(huge)), -EMSGSIZE, NULL);
+		(int)(sizeof(struct protocol_request) + sizeof(huge)), -EMSGSIZE, NULL);
 	check_frame(client, "{}", 2, PROTOCOL_REQUEST_ID, INT32_MAX, -EMSGSIZE, NULL);
 	check_frame(client, "{}", 2, PROTOCOL_REQUEST_ID, -1, -EPROTO, NULL);
 	check_frame(client, "{}", 2, PROTOCOL_REQUEST_ID, 3, -EPROTO, NULL);
@@ -251,7 +251,7 @@ static int child_root_no_more(void *arg)
 {
 	struct sockaddr_un name = {.sun_family = AF_UNIX};
 	struct authenticate auth = {.header = {.id = AUTHENTICATE_ID, .size = sizeof(auth)},
-	        .max_msg_size = PROTOCOL_BUFFER_SIZE};
+		.max_msg_size = PROTOCOL_BUFFER_SIZE};
 	struct qb_ipc_response_header response;
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
@@ -298,7 +298,7 @@ static int child_half_sent(void *arg)
 		struct qb_ipc_request_header header;
 		char json[22] __attribute__((nonstring));
 	} request = {{PROTOCOL_REQUEST_ID, FRAME_SIZE},
-	        "{\"verb\":\"x\",\"text\":\"\"}"}; /* 22 bytes, no NUL */
+		"{\"verb\":\"x\",\"text\":\"\"}"}; /* 22 bytes, no NUL */
 	char pattern[64], ring_name[PATH_MAX];
 	qb_ringbuffer_t *ring;
 	int32_t fd;
@@ -309,9 +309,9 @@ static int child_half_sent(void *arg)
 	snprintf(pattern, sizeof(pattern), "/dev/shm/qb-%d-%d-*", (int)getppid(), (int)getpid());
 	CHECK(glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc == 1);
 	snprintf(ring_name, sizeof(ring_name), "%s/qb-request-%s", found.gl_pathv[0],
-	        PROTOCOL_SERVICE);
+		PROTOCOL_SERVICE);
 	ring = qb_rb_open(
-	        ring_name, PROTOCOL_BUFFER_SIZE, QB_RB_FLAG_SHARED_PROCESS, sizeof(int32_t));
+		ring_name, PROTOCOL_BUFFER_SIZE, QB_RB_FLAG_SHARED_PROCESS, sizeof(int32_t));
 	CHECK(ring);
 	for (int i = 0; i < 2; i++)
 		CHECK(qb_rb_chunk_write(ring, &request, FRAME_SIZE) == FRAME_SIZE);
@@ -511,17 +511,17 @@ static void test_half_sent(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        WITH_SERVER(test_echo),
-	        WITH_SERVER(test_big),
-	        WITH_SERVER(test_invalid),
-	        WITH_SERVER(test_late),
-	        WITH_SERVER(test_server_ends),
-	        WITH_SERVER(test_client_killed),
-	        WITH_SERVER(test_many),
-	        WITH_SERVER(test_refused),
-	        WITH_SERVER(test_second_daemon),
-	        WITH_SERVER(test_stalled),
-	        WITH_SERVER(test_half_sent),
+		WITH_SERVER(test_echo),
+		WITH_SERVER(test_big),
+		WITH_SERVER(test_invalid),
+		WITH_SERVER(test_late),
+		WITH_SERVER(test_server_ends),
+		WITH_SERVER(test_client_killed),
+		WITH_SERVER(test_many),
+		WITH_SERVER(test_refused),
+		WITH_SERVER(test_second_daemon),
+		WITH_SERVER(test_stalled),
+		WITH_SERVER(test_half_sent),
 	};
 
 	if (!fixture_prepare())

@@ -18,8 +18,8 @@
 #define WEB 0
 
 static const struct fx_group web_only[] = {
-        {.name = "web", .preferred = "12", .resources = "web-ip* web-srv"},
-        {.name = NULL},
+	{.name = "web", .preferred = "12", .resources = "web-ip* web-srv"},
+	{.name = NULL},
 };
 
 static int web_online(void **ret_state)
@@ -46,7 +46,7 @@ static void test_a_resource_is_not_set_online(void **state)
 
 	fx_admin(fx, 1, CORE_ONLINE, "web-srv", NULL, false);
 	assert_refused(fx, "reply 1 REFUSED: \"web-srv\" is a resource of group web; name the "
-	                   "group\n");
+			   "group\n");
 }
 
 static void test_no_failover_of_a_group_set_offline(void **state)
@@ -58,7 +58,7 @@ static void test_no_failover_of_a_group_set_offline(void **state)
 	fx_forget(fx);
 	fx_admin(fx, 2, CORE_FAILOVER, "web", "n2", false);
 	assert_refused(fx, "reply 2 REFUSED: group web is set offline; bring it online first: "
-	                   "clusterctl online web\n");
+			   "clusterctl online web\n");
 }
 
 static void test_no_failover_to_a_node_that_is_away(void **state)
@@ -97,7 +97,7 @@ static void test_no_failover_to_a_node_of_another_config(void **state)
 	fx_forget(fx);
 	fx_admin(fx, 1, CORE_FAILOVER, "web", "n3", false);
 	assert_refused(fx, "reply 1 REFUSED: node n3 runs with another config; make the files "
-	                   "agree, or choose another with --to\n");
+			   "agree, or choose another with --to\n");
 }
 
 /* web went to n2 because n1 has no carrier. */
@@ -112,7 +112,7 @@ static void test_no_failover_to_a_node_that_is_unfit(void **state)
 	fx_forget(fx);
 	fx_admin(fx, 1, CORE_FAILOVER, "web", "n1", false);
 	assert_refused(fx, "reply 1 REFUSED: node n1 cannot run it now (web-ip on n1: eth0 has no "
-	                   "carrier); mend that, or choose another with --to\n");
+			   "carrier); mend that, or choose another with --to\n");
 }
 
 static void test_no_other_node(void **state)
@@ -124,7 +124,7 @@ static void test_no_other_node(void **state)
 	fx_forget(fx);
 	fx_admin(fx, 1, CORE_FAILOVER, "web", NULL, false);
 	assert_refused(fx, "reply 1 REFUSED: no other node that is online can run group web; see "
-	                   "clusterctl status\n");
+			   "clusterctl status\n");
 }
 
 static void test_requests_while_joining(void **state)
@@ -136,8 +136,8 @@ static void test_requests_while_joining(void **state)
 	fx_forget(fx);
 	fx_admin(fx, 1, CORE_FAILOVER, "web", NULL, false);
 	assert_refused(fx,
-	        "reply 1 NO_QUORUM: this node is still joining the cluster; try again in "
-	        "a moment\n");
+		"reply 1 NO_QUORUM: this node is still joining the cluster; try again in "
+		"a moment\n");
 }
 
 static void test_requests_while_the_config_differs(void **state)
@@ -149,12 +149,12 @@ static void test_requests_while_the_config_differs(void **state)
 	fx_message(fx, 2, (struct msg){.type = MSG_CONFIG, .config_digest = 5});
 	fx_assert_said(fx, "compare", "\n");
 	fx_event(fx,
-	        (struct core_event){.type = CORE_EV_COMPARED, .compared = "group web: timeout_ms"});
+		(struct core_event){.type = CORE_EV_COMPARED, .compared = "group web: timeout_ms"});
 	fx_forget(fx);
 	fx_admin(fx, 1, CORE_FAILOVER, "web", NULL, false);
 	assert_refused(fx,
-	        "reply 1 NO_QUORUM: this node's config differs from the cluster's, so it "
-	        "takes part in nothing; see clusterctl status\n");
+		"reply 1 NO_QUORUM: this node's config differs from the cluster's, so it "
+		"takes part in nothing; see clusterctl status\n");
 }
 
 /* ---- what an order does ---- */
@@ -166,9 +166,9 @@ static void test_failover_by_the_name_of_a_resource(void **state)
 	fx_admin(fx, 1, CORE_FAILOVER, "web-srv", NULL, false);
 	fx_own(fx);
 	fx_assert_said(fx, "note|reply",
-	        "note group web: failover to n2 ordered on n1\n"
-	        "note group web: stopping on n1 (failover by the operator)\n"
-	        "reply 1 OK: \n");
+		"note group web: failover to n2 ordered on n1\n"
+		"note group web: stopping on n1 (failover by the operator)\n"
+		"reply 1 OK: \n");
 	fx_all_done(fx);
 	assert_int_equal(fx_group_rec(fx, WEB)->owner, 1);
 	from_n2(fx, (struct msg){.type = MSG_STARTED});
@@ -242,15 +242,15 @@ static void test_failover_that_ends_elsewhere(void **state)
 	fx_admin(fx, 1, CORE_FAILOVER, "web", "n3", true);
 	fx_all_done(fx);
 	fx_message(fx, 3,
-	        (struct msg){.type = MSG_START_FAILED,
-	                .gen = fx_group_rec(fx, WEB)->gen,
-	                .resource = 1,
-	                .is_clean = true,
-	                .text = "exit 1"});
+		(struct msg){.type = MSG_START_FAILED,
+			.gen = fx_group_rec(fx, WEB)->gen,
+			.resource = 1,
+			.is_clean = true,
+			.text = "exit 1"});
 	fx_assert_said(fx, "reply", "");
 	fx_all_done(fx);
 	fx_assert_said(fx, "reply",
-	        " 1 FAILED: group web is online on n1 instead of n3: web-srv on n3: exit 1\n");
+		" 1 FAILED: group web is online on n1 instead of n3: web-srv on n3: exit 1\n");
 }
 
 static void test_offline_is_answered_when_nothing_runs(void **state)
@@ -296,7 +296,7 @@ static void test_online_that_fails_everywhere(void **state)
 	fx_done(fx, "web-ip", CORE_OP_START, -EADDRINUSE, "the address is in use");
 	fx_all_done(fx);
 	fx_assert_said(fx, "reply",
-	        " 2 FAILED: group web is failed: web-ip on n1: the address is in use\n");
+		" 2 FAILED: group web is failed: web-ip on n1: the address is in use\n");
 }
 
 /* The end that it waits for will never come: who waits must not wait for ever. */
@@ -323,8 +323,8 @@ static void test_failover_overtaken_by_offline(void **state)
 	fx_admin(fx, 2, CORE_OFFLINE, "web", NULL, false);
 	fx_own(fx);
 	fx_assert_said(fx, "reply",
-	        " 1 FAILED: group web was set offline meanwhile\n"
-	        " 2 OK: \n");
+		" 1 FAILED: group web was set offline meanwhile\n"
+		" 2 OK: \n");
 }
 
 static void test_failover_overtaken_by_another(void **state)
@@ -337,8 +337,8 @@ static void test_failover_overtaken_by_another(void **state)
 	fx_all_done(fx);
 	fx_message(fx, 3, (struct msg){.type = MSG_STARTED, .gen = fx_group_rec(fx, WEB)->gen});
 	fx_assert_said(fx, "reply",
-	        " 1 FAILED: group web is online on n3 instead of n2: see clusterctl status\n"
-	        " 2 OK: \n");
+		" 1 FAILED: group web is online on n3 instead of n2: see clusterctl status\n"
+		" 2 OK: \n");
 }
 
 /* Every waiter is told at last, one way or another. */
@@ -352,8 +352,8 @@ static void test_waiters_are_told_when_the_end_is_not_seen(void **state)
 	fx_forget(fx);
 	fx_simple(fx, CORE_EV_LOST);
 	fx_assert_said(fx, "reply",
-	        " 1 NO_QUORUM: not known whether it was done: corosync has gone\n"
-	        " 2 NO_QUORUM: not known whether it was done: corosync has gone\n");
+		" 1 NO_QUORUM: not known whether it was done: corosync has gone\n"
+		" 2 NO_QUORUM: not known whether it was done: corosync has gone\n");
 	fx_simple(fx, CORE_EV_LOST);
 	fx_seconds(fx, 5);
 	fx_assert_said(fx, "reply", ""); /* and told once */
@@ -369,7 +369,7 @@ static void test_waiters_are_told_when_the_node_joins_anew(void **state)
 	fx_view(fx, 7, 0, 7);
 	fx_view(fx, 7, 0, 7); /* on top of one that is not decided */
 	fx_assert_said(fx, "reply",
-	        " 1 NO_QUORUM: not known whether it was done: this node has to join anew\n");
+		" 1 NO_QUORUM: not known whether it was done: this node has to join anew\n");
 }
 
 /* The limit is for those that wait: their answers make room. */
@@ -412,31 +412,31 @@ int main(void)
 #define ONLINE(test) cmocka_unit_test_setup_teardown(test, web_online, fx_strike)
 #define BY_ITSELF(test) cmocka_unit_test_teardown(test, fx_strike)
 	static const struct CMUnitTest tests[] = {
-	        ONLINE(test_a_resource_is_not_set_online),
-	        ONLINE(test_no_failover_of_a_group_set_offline),
-	        ONLINE(test_no_failover_to_a_node_that_is_away),
-	        ONLINE(test_no_failover_to_a_node_that_leaves),
-	        ONLINE(test_no_failover_to_a_node_of_another_config),
-	        ONLINE(test_no_failover_to_a_node_that_is_unfit),
-	        ONLINE(test_no_other_node),
-	        BY_ITSELF(test_requests_while_joining),
-	        BY_ITSELF(test_requests_while_the_config_differs),
-	        ONLINE(test_failover_by_the_name_of_a_resource),
-	        ONLINE(test_failover_to_where_it_runs),
-	        ONLINE(test_failover_forgets_a_failure_there),
-	        ONLINE(test_orders_are_saved),
-	        ONLINE(test_failover_is_answered_when_it_is_there),
-	        ONLINE(test_failover_that_ends_elsewhere),
-	        ONLINE(test_offline_is_answered_when_nothing_runs),
-	        ONLINE(test_offline_waits_for_who_has_not_said_hello),
-	        ONLINE(test_online_that_fails_everywhere),
-	        ONLINE(test_offline_overtaken_by_online),
-	        ONLINE(test_failover_overtaken_by_offline),
-	        ONLINE(test_failover_overtaken_by_another),
-	        ONLINE(test_waiters_are_told_when_the_end_is_not_seen),
-	        ONLINE(test_waiters_are_told_when_the_node_joins_anew),
-	        ONLINE(test_room_for_requests_comes_back),
-	        ONLINE(test_room_of_those_who_went),
+		ONLINE(test_a_resource_is_not_set_online),
+		ONLINE(test_no_failover_of_a_group_set_offline),
+		ONLINE(test_no_failover_to_a_node_that_is_away),
+		ONLINE(test_no_failover_to_a_node_that_leaves),
+		ONLINE(test_no_failover_to_a_node_of_another_config),
+		ONLINE(test_no_failover_to_a_node_that_is_unfit),
+		ONLINE(test_no_other_node),
+		BY_ITSELF(test_requests_while_joining),
+		BY_ITSELF(test_requests_while_the_config_differs),
+		ONLINE(test_failover_by_the_name_of_a_resource),
+		ONLINE(test_failover_to_where_it_runs),
+		ONLINE(test_failover_forgets_a_failure_there),
+		ONLINE(test_orders_are_saved),
+		ONLINE(test_failover_is_answered_when_it_is_there),
+		ONLINE(test_failover_that_ends_elsewhere),
+		ONLINE(test_offline_is_answered_when_nothing_runs),
+		ONLINE(test_offline_waits_for_who_has_not_said_hello),
+		ONLINE(test_online_that_fails_everywhere),
+		ONLINE(test_offline_overtaken_by_online),
+		ONLINE(test_failover_overtaken_by_offline),
+		ONLINE(test_failover_overtaken_by_another),
+		ONLINE(test_waiters_are_told_when_the_end_is_not_seen),
+		ONLINE(test_waiters_are_told_when_the_node_joins_anew),
+		ONLINE(test_room_for_requests_comes_back),
+		ONLINE(test_room_of_those_who_went),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

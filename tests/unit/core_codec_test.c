@@ -31,30 +31,30 @@ static uint64_t rng_next(uint64_t *rng)
 static struct msg full_message(enum msg_type type)
 {
 	struct msg msg = {
-	        .type = type,
-	        .protocol = CORE_PROTOCOL,
-	        .incarnation = 0x1122334455667788,
-	        .config_digest = 0x99aabbccddeeff00,
-	        .group = 7,
-	        .gen = 8,
-	        .resource = 9,
-	        .node = 3,
-	        .node_incarnation = 0xfedcba9876543210,
-	        .nodeid = 4,
-	        .hello_seq = 5,
-	        .has_state = true,
-	        .version = UINT64_MAX,
-	        .loaded = 6,
-	        .unfit = true,
-	        .is_clean = true,
-	        .all_stopped = true,
-	        .verb = CORE_OFFLINE,
-	        .request_id = 10,
-	        .ring = {11, 12},
-	        .wall_ms = -13,
-	        .text = "why it failed: \xc3\xa9",
-	        .blob = "blob",
-	        .blob_len = 4,
+		.type = type,
+		.protocol = CORE_PROTOCOL,
+		.incarnation = 0x1122334455667788,
+		.config_digest = 0x99aabbccddeeff00,
+		.group = 7,
+		.gen = 8,
+		.resource = 9,
+		.node = 3,
+		.node_incarnation = 0xfedcba9876543210,
+		.nodeid = 4,
+		.hello_seq = 5,
+		.has_state = true,
+		.version = UINT64_MAX,
+		.loaded = 6,
+		.unfit = true,
+		.is_clean = true,
+		.all_stopped = true,
+		.verb = CORE_OFFLINE,
+		.request_id = 10,
+		.ring = {11, 12},
+		.wall_ms = -13,
+		.text = "why it failed: \xc3\xa9",
+		.blob = "blob",
+		.blob_len = 4,
 	};
 
 	for (unsigned i = 0; i < PHASES; i++)
@@ -193,7 +193,7 @@ static void test_text_is_checked(void **state)
 static void test_hostile_sizes(void **state)
 {
 	static const uint32_t sizes[] = {CORE_TEXT_SIZE, CORE_TEXT_SIZE + 1, 0x7fffffff, 0x80000000,
-	        UINT32_MAX - 1, UINT32_MAX};
+		UINT32_MAX - 1, UINT32_MAX};
 	struct msg in = full_message(MSG_DIFFERS), out;
 	char text[CORE_TEXT_SIZE + 1];
 
@@ -441,16 +441,16 @@ static void test_mutations_do_no_harm(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_messages_round_trip),
-	        cmocka_unit_test(test_fields_arrive),
-	        cmocka_unit_test(test_every_truncation_is_refused),
-	        cmocka_unit_test(test_other_versions_and_types),
-	        cmocka_unit_test(test_text_is_checked),
-	        cmocka_unit_test(test_hostile_sizes),
-	        cmocka_unit_test(test_state_round_trips),
-	        cmocka_unit_test(test_unsound_states_are_refused),
-	        cmocka_unit_test(test_states_of_another_length_are_refused),
-	        cmocka_unit_test(test_mutations_do_no_harm),
+		cmocka_unit_test(test_messages_round_trip),
+		cmocka_unit_test(test_fields_arrive),
+		cmocka_unit_test(test_every_truncation_is_refused),
+		cmocka_unit_test(test_other_versions_and_types),
+		cmocka_unit_test(test_text_is_checked),
+		cmocka_unit_test(test_hostile_sizes),
+		cmocka_unit_test(test_state_round_trips),
+		cmocka_unit_test(test_unsound_states_are_refused),
+		cmocka_unit_test(test_states_of_another_length_are_refused),
+		cmocka_unit_test(test_mutations_do_no_harm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,22 +13,22 @@
 #include "tests/unit/core_fixture.h"
 
 static const char *const message_names[MSG_TYPES] = {
-        [MSG_HELLO] = "HELLO",
-        [MSG_SNAPSHOT] = "SNAPSHOT",
-        [MSG_FORM] = "FORM",
-        [MSG_CONFIG] = "CONFIG",
-        [MSG_DIFFERS] = "DIFFERS",
-        [MSG_STARTED] = "STARTED",
-        [MSG_START_FAILED] = "START_FAILED",
-        [MSG_FAILED] = "FAILED",
-        [MSG_STOPPED] = "STOPPED",
-        [MSG_STOP_FAILED] = "STOP_FAILED",
-        [MSG_FIT] = "FIT",
-        [MSG_ADMIN] = "ADMIN",
-        [MSG_LEAVING] = "LEAVING",
-        [MSG_HOLDOFF_OVER] = "HOLDOFF_OVER",
-        [MSG_FORGET] = "FORGET",
-        [MSG_LOADED] = "LOADED",
+	[MSG_HELLO] = "HELLO",
+	[MSG_SNAPSHOT] = "SNAPSHOT",
+	[MSG_FORM] = "FORM",
+	[MSG_CONFIG] = "CONFIG",
+	[MSG_DIFFERS] = "DIFFERS",
+	[MSG_STARTED] = "STARTED",
+	[MSG_START_FAILED] = "START_FAILED",
+	[MSG_FAILED] = "FAILED",
+	[MSG_STOPPED] = "STOPPED",
+	[MSG_STOP_FAILED] = "STOP_FAILED",
+	[MSG_FIT] = "FIT",
+	[MSG_ADMIN] = "ADMIN",
+	[MSG_LEAVING] = "LEAVING",
+	[MSG_HOLDOFF_OVER] = "HOLDOFF_OVER",
+	[MSG_FORGET] = "FORGET",
+	[MSG_LOADED] = "LOADED",
 };
 static const char *const op_names[] = {"start", "stop", "cancel", "adopt"};
 static const char *const timer_names[CORE_TIMERS] = {"hello", "form", "tick"};
@@ -79,7 +79,7 @@ struct core_config *fx_config(unsigned n_nodes, const struct fx_group *groups)
 		group->failback = groups[i].failback;
 		resources_make(group, groups[i].resources);
 		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s (%s) ",
-		        groups[i].name, groups[i].resources);
+			groups[i].name, groups[i].resources);
 		group->digest = core_digest(groups[i].resources, strlen(groups[i].resources));
 	}
 	config->text = strdup(text);
@@ -130,21 +130,21 @@ static void tell_effect(struct fx *fx, const struct core_effect *effect)
 		break;
 	case CORE_DO_OP:
 		tell(fx, "%s %s/%s", op_names[effect->op.op], groups[effect->op.group].name,
-		        groups[effect->op.group].resources[effect->op.resource].name);
+			groups[effect->op.group].resources[effect->op.resource].name);
 		break;
 	case CORE_DO_TIMER:
 		tell(fx, "timer %s %lld", timer_names[effect->timer.timer],
-		        (long long)(effect->timer.at_us / 1000));
+			(long long)(effect->timer.at_us / 1000));
 		break;
 	case CORE_DO_NOTE: tell(fx, "note %s", effect->note.text); break;
 	case CORE_DO_REPLY:
 		tell(fx, "reply %llu %s: %s", (unsigned long long)effect->reply.request_id,
-		        code_names[effect->reply.code],
-		        effect->reply.text ? effect->reply.text : "");
+			code_names[effect->reply.code],
+			effect->reply.text ? effect->reply.text : "");
 		break;
 	case CORE_DO_RECORD:
 		tell(fx, "record %s %s", groups[effect->record->group].name,
-		        effect->record->is_online ? "online" : "failed");
+			effect->record->is_online ? "online" : "failed");
 		break;
 	case CORE_DO_SAVE: tell(fx, "save"); break;
 	case CORE_DO_SWITCH: tell(fx, "switch"); break;
@@ -233,9 +233,9 @@ void fx_event(struct fx *fx, struct core_event event)
 void fx_bytes(struct fx *fx, uint32_t nodeid, const void *data, size_t len)
 {
 	fx_event(fx, (struct core_event){
-	                     .type = CORE_EV_MESSAGE,
-	                     .message = {.nodeid = nodeid, .data = data, .len = len},
-	             });
+			     .type = CORE_EV_MESSAGE,
+			     .message = {.nodeid = nodeid, .data = data, .len = len},
+		     });
 }
 
 void fx_message(struct fx *fx, uint32_t nodeid, struct msg msg)
@@ -258,13 +258,13 @@ void fx_hello(struct fx *fx, uint32_t nodeid, uint32_t hello_seq)
 
 	assert(found);
 	fx_message(fx, nodeid,
-	        (struct msg){
-	                .type = MSG_HELLO,
-	                .hello_seq = hello_seq,
-	                .loaded = fx->config->digest,
-	                .blob = found,
-	                .blob_len = fx->config->n_groups,
-	        });
+		(struct msg){
+			.type = MSG_HELLO,
+			.hello_seq = hello_seq,
+			.loaded = fx->config->digest,
+			.blob = found,
+			.blob_len = fx->config->n_groups,
+		});
 	free(found);
 }
 
@@ -325,10 +325,10 @@ void fx_view(struct fx *fx, node_mask daemons, node_mask fresh, node_mask machin
 void fx_quorum(struct fx *fx, bool quorate)
 {
 	fx_event(fx,
-	        (struct core_event){
-	                .type = CORE_EV_QUORUM,
-	                .quorum = {.ring = {.nodeid = 1, .seq = fx->ring_seq}, .quorate = quorate},
-	        });
+		(struct core_event){
+			.type = CORE_EV_QUORUM,
+			.quorum = {.ring = {.nodeid = 1, .seq = fx->ring_seq}, .quorate = quorate},
+		});
 }
 
 void fx_timer(struct fx *fx, enum core_timer timer)
@@ -363,14 +363,14 @@ static void resource_find(const struct fx *fx, const char *name, uint32_t *ret_g
 void fx_done(struct fx *fx, const char *resource, enum core_op op, int rc, const char *text)
 {
 	struct core_event event = {
-	        .type = CORE_EV_OP_DONE, .op_done = {.op = op, .rc = rc, .text = text}};
+		.type = CORE_EV_OP_DONE, .op_done = {.op = op, .rc = rc, .text = text}};
 
 	resource_find(fx, resource, &event.op_done.group, &event.op_done.resource);
 	fx_event(fx, event);
 }
 
 void fx_resource(struct fx *fx, enum core_event_type type, const char *resource, bool unfit,
-        const char *text)
+	const char *text)
 {
 	struct core_event event = {.type = type, .resource = {.unfit = unfit, .text = text}};
 
@@ -379,16 +379,16 @@ void fx_resource(struct fx *fx, enum core_event_type type, const char *resource,
 }
 
 void fx_admin(struct fx *fx, uint64_t id, enum core_verb verb, const char *name, const char *to,
-        bool wait)
+	bool wait)
 {
 	fx_event(fx, (struct core_event){
-	                     .type = CORE_EV_ADMIN,
-	                     .admin = {.request_id = id,
-	                             .verb = verb,
-	                             .name = name,
-	                             .to = to,
-	                             .wait = wait},
-	             });
+			     .type = CORE_EV_ADMIN,
+			     .admin = {.request_id = id,
+				     .verb = verb,
+				     .name = name,
+				     .to = to,
+				     .wait = wait},
+		     });
 }
 
 void fx_simple(struct fx *fx, enum core_event_type type)
@@ -425,7 +425,7 @@ void fx_all_done(struct fx *fx)
 			for (uint32_t j = 0; j < config->groups[i].n_resources; j++) {
 				enum local_res res = core_local_resource(fx->core, i, j);
 				enum core_op op =
-				        res == LOCAL_RES_STARTING ? CORE_OP_START : CORE_OP_STOP;
+					res == LOCAL_RES_STARTING ? CORE_OP_START : CORE_OP_STOP;
 
 				if (res != LOCAL_RES_STARTING && res != LOCAL_RES_STOPPING)
 					continue;
@@ -452,15 +452,15 @@ uint64_t fx_digest(const struct fx *fx)
 }
 
 void fx_init_saved(struct fx *fx, struct core_config *config, uint32_t nodeid,
-        uint64_t saved_version, const bool *offline)
+	uint64_t saved_version, const bool *offline)
 {
 	struct core_setup setup = {
-	        .config = config,
-	        .own_nodeid = nodeid,
-	        .incarnation = 100u * nodeid,
-	        .holdoff_ms = 3000,
-	        .saved_version = saved_version,
-	        .offline = offline,
+		.config = config,
+		.own_nodeid = nodeid,
+		.incarnation = 100u * nodeid,
+		.holdoff_ms = 3000,
+		.saved_version = saved_version,
+		.offline = offline,
 	};
 	int rc;
 

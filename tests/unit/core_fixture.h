@@ -50,7 +50,7 @@ struct fx {
 /* holdoff 3 s; incarnation of node i: 100 * i, as that of every message made by hand. */
 void fx_init(struct fx *fx, struct core_config *config, uint32_t nodeid);
 void fx_init_saved(struct fx *fx, struct core_config *config, uint32_t nodeid,
-        uint64_t saved_version, const bool *offline);
+	uint64_t saved_version, const bool *offline);
 void fx_fini(struct fx *fx);
 /* For a test's own setup and teardown: n1 of three nodes, allocated, its config too. */
 struct fx *fx_given(void **ret_state, const struct fx_group *groups);
@@ -74,10 +74,10 @@ void fx_timer(struct fx *fx, enum core_timer timer);
 void fx_seconds(struct fx *fx, unsigned seconds);
 void fx_done(struct fx *fx, const char *resource, enum core_op op, int rc, const char *text);
 void fx_admin(struct fx *fx, uint64_t id, enum core_verb verb, const char *name, const char *to,
-        bool wait);
+	bool wait);
 void fx_simple(struct fx *fx, enum core_event_type type); /* CORE_EV_LEAVE, CORE_EV_LOST */
 void fx_resource(struct fx *fx, enum core_event_type type, const char *resource, bool unfit,
-        const char *text);
+	const char *text);
 
 /* All nodes of the config are there, quorate, and have just formed the cluster. Only where the core
  * is the node that forms it: the lowest. */

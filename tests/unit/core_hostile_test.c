@@ -56,7 +56,7 @@ static void effect_see(struct fixture *fixture, const struct core_effect *effect
 		fixture->n_replies++;
 		fixture->code = effect->reply.code;
 		strncpy(fixture->reply, effect->reply.text ? effect->reply.text : "",
-		        sizeof(fixture->reply) - 1);
+			sizeof(fixture->reply) - 1);
 		break;
 	case CORE_DO_RECORD:
 		fixture->n_records++;
@@ -145,7 +145,7 @@ static void give_quorum(struct fixture *fixture, uint64_t seq, bool quorate)
 }
 
 static void op_done(
-        struct fixture *fixture, uint32_t resource, enum core_op op, int rc, const char *text)
+	struct fixture *fixture, uint32_t resource, enum core_op op, int rc, const char *text)
 {
 	struct core_event event = {.type = CORE_EV_OP_DONE};
 
@@ -169,24 +169,24 @@ static int setup(void **ret_fixture)
 {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 	struct core_setup core_setup = {
-	        .config = &fixture->config,
-	        .own_nodeid = 1,
-	        .incarnation = 11,
-	        .holdoff_ms = HOLDOFF_MS,
+		.config = &fixture->config,
+		.own_nodeid = 1,
+		.incarnation = 11,
+		.holdoff_ms = HOLDOFF_MS,
 	};
 	uint8_t found = CORE_FOUND_NOTHING;
 
 	fixture->config = (struct core_config){
-	        .n_nodes = 2,
-	        .nodes = {{"n1", 1}, {"n2", 2}},
-	        .n_groups = 1,
-	        .groups = &fixture->group,
-	        .text = (char *)"text",
-	        .text_len = 4,
-	        .digest = 33,
+		.n_nodes = 2,
+		.nodes = {{"n1", 1}, {"n2", 2}},
+		.n_groups = 1,
+		.groups = &fixture->group,
+		.text = (char *)"text",
+		.text_len = 4,
+		.digest = 33,
 	};
 	fixture->group = (struct core_group){
-	        .name = "web", .n_resources = 2, .resources = fixture->resources, .digest = 44};
+		.name = "web", .n_resources = 2, .resources = fixture->resources, .digest = 44};
 	fixture->resources[0] = (struct core_resource){.name = "web-ip", .pipelined = true};
 	fixture->resources[1] = (struct core_resource){.name = "web-srv"};
 	fixture->now_us = 1000000;
@@ -196,10 +196,10 @@ static int setup(void **ret_fixture)
 	come_back(fixture);
 	give_quorum(fixture, 8, true);
 	deliver(fixture, (struct msg){.type = MSG_HELLO,
-	                         .hello_seq = 1,
-	                         .loaded = 33,
-	                         .blob = &found,
-	                         .blob_len = 1});
+				 .hello_seq = 1,
+				 .loaded = 33,
+				 .blob = &found,
+				 .blob_len = 1});
 	come_back(fixture);
 	/* Its own hello again: the answer to the first was a new state. */
 	assert_int_equal(core_phase(fixture->core), CORE_MEMBER);
@@ -284,26 +284,26 @@ static void test_messages_that_change_nothing(void **state)
 	/* Of an earlier daemon, and of one with another config. */
 	assert_harmless(fixture, (struct msg){.type = MSG_LEAVING, .incarnation = 21});
 	assert_harmless(fixture,
-	        (struct msg){
-	                .type = MSG_ADMIN, .verb = CORE_OFFLINE, .gen = gen, .incarnation = 21});
+		(struct msg){
+			.type = MSG_ADMIN, .verb = CORE_OFFLINE, .gen = gen, .incarnation = 21});
 	assert_harmless(fixture,
-	        (struct msg){
-	                .type = MSG_ADMIN, .verb = CORE_OFFLINE, .gen = gen, .config_digest = 34});
+		(struct msg){
+			.type = MSG_ADMIN, .verb = CORE_OFFLINE, .gen = gen, .config_digest = 34});
 	/* About nodes that are not there, or not in question. */
 	assert_harmless(fixture, (struct msg){.type = MSG_HOLDOFF_OVER, .node = 255});
 	assert_harmless(fixture, (struct msg){.type = MSG_HOLDOFF_OVER, .node = 2});
 	assert_harmless(
-	        fixture, (struct msg){.type = MSG_HOLDOFF_OVER, .node = 0, .node_incarnation = 11});
+		fixture, (struct msg){.type = MSG_HOLDOFF_OVER, .node = 0, .node_incarnation = 11});
 	assert_harmless(
-	        fixture, (struct msg){.type = MSG_ADMIN, .verb = CORE_FAILOVER, .node = 200});
+		fixture, (struct msg){.type = MSG_ADMIN, .verb = CORE_FAILOVER, .node = 200});
 	assert_harmless(fixture, (struct msg){.type = MSG_DIFFERS, .all_stopped = true});
 	/* A state for somebody else, for another ring, for another hello. */
 	assert_harmless(fixture,
-	        (struct msg){.type = MSG_SNAPSHOT, .nodeid = 1, .blob = "x", .blob_len = 1});
+		(struct msg){.type = MSG_SNAPSHOT, .nodeid = 1, .blob = "x", .blob_len = 1});
 	assert_harmless(fixture,
-	        (struct msg){.type = MSG_FORM, .ring = {1, 4}, .blob = "x", .blob_len = 1});
+		(struct msg){.type = MSG_FORM, .ring = {1, 4}, .blob = "x", .blob_len = 1});
 	assert_harmless(fixture,
-	        (struct msg){.type = MSG_FORM, .ring = {1, 8}, .blob = "x", .blob_len = 1});
+		(struct msg){.type = MSG_FORM, .ring = {1, 8}, .blob = "x", .blob_len = 1});
 	assert_harmless(fixture, (struct msg){.type = MSG_CONFIG, .blob = "x", .blob_len = 1});
 }
 
@@ -375,25 +375,25 @@ static void test_mad_neighbour(void **state)
 	for (unsigned i = 0; i < 20000; i++) {
 		unsigned char blob[64];
 		struct msg msg = {
-		        .type = (enum msg_type)(1 + rng_next(&rng) % (MSG_TYPES - 1)),
-		        .incarnation = OTHER_INCARNATION + rng_next(&rng) % 2,
-		        .config_digest = rng_next(&rng) % 16 ? 33 : 34,
-		        .group = (uint32_t)(rng_next(&rng) % 3),
-		        .gen = web(fixture)->gen + (uint32_t)(rng_next(&rng) % 2),
-		        .resource = (uint32_t)(rng_next(&rng) % 4),
-		        .node = (uint8_t)(rng_next(&rng) % 4),
-		        .node_incarnation = 10 + rng_next(&rng) % 14,
-		        .nodeid = (uint32_t)(rng_next(&rng) % 4),
-		        .hello_seq = (uint32_t)(rng_next(&rng) % 4),
-		        .has_state = rng_next(&rng) % 2,
-		        .version = rng_next(&rng) % 64,
-		        .unfit = rng_next(&rng) % 2,
-		        .is_clean = rng_next(&rng) % 2,
-		        .all_stopped = rng_next(&rng) % 2,
-		        .verb = (enum core_verb)(rng_next(&rng) % CORE_VERBS),
-		        .ring = {1, 8},
-		        .blob = blob,
-		        .blob_len = rng_next(&rng) % 3 ? 1 : rng_next(&rng) % sizeof(blob),
+			.type = (enum msg_type)(1 + rng_next(&rng) % (MSG_TYPES - 1)),
+			.incarnation = OTHER_INCARNATION + rng_next(&rng) % 2,
+			.config_digest = rng_next(&rng) % 16 ? 33 : 34,
+			.group = (uint32_t)(rng_next(&rng) % 3),
+			.gen = web(fixture)->gen + (uint32_t)(rng_next(&rng) % 2),
+			.resource = (uint32_t)(rng_next(&rng) % 4),
+			.node = (uint8_t)(rng_next(&rng) % 4),
+			.node_incarnation = 10 + rng_next(&rng) % 14,
+			.nodeid = (uint32_t)(rng_next(&rng) % 4),
+			.hello_seq = (uint32_t)(rng_next(&rng) % 4),
+			.has_state = rng_next(&rng) % 2,
+			.version = rng_next(&rng) % 64,
+			.unfit = rng_next(&rng) % 2,
+			.is_clean = rng_next(&rng) % 2,
+			.all_stopped = rng_next(&rng) % 2,
+			.verb = (enum core_verb)(rng_next(&rng) % CORE_VERBS),
+			.ring = {1, 8},
+			.blob = blob,
+			.blob_len = rng_next(&rng) % 3 ? 1 : rng_next(&rng) % sizeof(blob),
 		};
 
 		for (unsigned j = 0; j < sizeof(blob); j++)
@@ -405,14 +405,14 @@ static void test_mad_neighbour(void **state)
 			come_back(fixture);
 		if (rng_next(&rng) % 4 == 0)
 			op_done(fixture, (uint32_t)(rng_next(&rng) % 2),
-			        rng_next(&rng) % 2 ? CORE_OP_START : CORE_OP_STOP, 0, NULL);
+				rng_next(&rng) % 2 ? CORE_OP_START : CORE_OP_STOP, 0, NULL);
 	}
 }
 
 /* ---- requests ---- */
 
 static void ask(
-        struct fixture *fixture, enum core_verb verb, const char *name, const char *to, bool wait)
+	struct fixture *fixture, enum core_verb verb, const char *name, const char *to, bool wait)
 {
 	struct core_event event = {.type = CORE_EV_ADMIN};
 
@@ -437,12 +437,12 @@ static void test_requests_refused(void **state)
 
 	ask(fixture, CORE_FAILOVER, "nonsense", NULL, false);
 	assert_answer(fixture, CORE_REPLY_NOT_FOUND,
-	        "there is no group or resource \"nonsense\" in the config");
+		"there is no group or resource \"nonsense\" in the config");
 	ask(fixture, CORE_FAILOVER, "web", "n9", false);
 	assert_answer(fixture, CORE_REPLY_NOT_FOUND, "there is no node \"n9\" in the config");
 	ask(fixture, CORE_OFFLINE, "web-ip", NULL, false);
 	assert_answer(fixture, CORE_REPLY_REFUSED,
-	        "\"web-ip\" is a resource of group web; name the group");
+		"\"web-ip\" is a resource of group web; name the group");
 	assert_int_equal(fixture->n_sends, 0);
 }
 
@@ -455,11 +455,11 @@ static void test_request_without_quorum(void **state)
 	give_view(fixture, 12, false, false);
 	give_quorum(fixture, 12, false);
 	assert_answer(
-	        fixture, CORE_REPLY_NO_QUORUM, "not known whether it was done: quorum was lost");
+		fixture, CORE_REPLY_NO_QUORUM, "not known whether it was done: quorum was lost");
 	ask(fixture, CORE_OFFLINE, "web", NULL, false);
 	assert_answer(fixture, CORE_REPLY_NO_QUORUM,
-	        "this node has no quorum: it can decide nothing until enough nodes are up and "
-	        "connected; see clusterctl status");
+		"this node has no quorum: it can decide nothing until enough nodes are up and "
+		"connected; see clusterctl status");
 }
 
 static void test_request_while_leaving(void **state)
@@ -469,7 +469,7 @@ static void test_request_while_leaving(void **state)
 	feed(fixture, (struct core_event){.type = CORE_EV_LEAVE});
 	ask(fixture, CORE_FAILOVER, "web", NULL, false);
 	assert_answer(fixture, CORE_REPLY_NO_QUORUM,
-	        "clusterd on this node is being stopped; ask another node");
+		"clusterd on this node is being stopped; ask another node");
 }
 
 /* An answer without waiting comes when the order is in force, not before. */
@@ -495,7 +495,7 @@ static void test_waiting_requests_are_limited(void **state)
 	}
 	ask(fixture, CORE_OFFLINE, "web", NULL, true);
 	assert_answer(
-	        fixture, CORE_REPLY_REFUSED, "too many requests are under way; try again later");
+		fixture, CORE_REPLY_REFUSED, "too many requests are under way; try again later");
 }
 
 /* ---- limits ---- */
@@ -524,7 +524,7 @@ static void test_frozen_messages_wait(void **state)
 
 	give_view(fixture, 12, true, false);
 	deliver(fixture,
-	        (struct msg){.type = MSG_ADMIN, .verb = CORE_OFFLINE, .node = CORE_NO_NODE});
+		(struct msg){.type = MSG_ADMIN, .verb = CORE_OFFLINE, .node = CORE_NO_NODE});
 	assert_true(digest_of(fixture) == before);
 	assert_int_equal(fixture->n_ops, 0);
 	give_quorum(fixture, 12, true);
@@ -576,22 +576,22 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-	        TEST(test_record_of_a_start),
-	        TEST(test_messages_that_change_nothing),
-	        TEST(test_garbage_is_named_once),
-	        TEST(test_other_version_is_named),
-	        TEST(test_unknown_sender),
-	        TEST(test_mad_neighbour),
-	        TEST(test_requests_refused),
-	        TEST(test_request_without_quorum),
-	        TEST(test_request_while_leaving),
-	        TEST(test_request_is_answered_by_the_order),
-	        TEST(test_waiting_requests_are_limited),
-	        TEST(test_frozen_queue_is_bounded),
-	        TEST(test_frozen_messages_wait),
-	        TEST(test_results_nobody_asked_for),
-	        TEST(test_new_refuses_a_stranger),
-	        TEST(test_failed_stop_blocks),
+		TEST(test_record_of_a_start),
+		TEST(test_messages_that_change_nothing),
+		TEST(test_garbage_is_named_once),
+		TEST(test_other_version_is_named),
+		TEST(test_unknown_sender),
+		TEST(test_mad_neighbour),
+		TEST(test_requests_refused),
+		TEST(test_request_without_quorum),
+		TEST(test_request_while_leaving),
+		TEST(test_request_is_answered_by_the_order),
+		TEST(test_waiting_requests_are_limited),
+		TEST(test_frozen_queue_is_bounded),
+		TEST(test_frozen_messages_wait),
+		TEST(test_results_nobody_asked_for),
+		TEST(test_new_refuses_a_stranger),
+		TEST(test_failed_stop_blocks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

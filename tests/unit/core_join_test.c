@@ -16,8 +16,8 @@
 #define OPS "start|stop|cancel|adopt"
 
 static const struct fx_group web_only[] = {
-        {.name = "web", .preferred = "12", .resources = "ip* srv"},
-        {.name = NULL},
+	{.name = "web", .preferred = "12", .resources = "ip* srv"},
+	{.name = NULL},
 };
 
 static int web_new(void **ret_state)
@@ -117,11 +117,11 @@ static void test_newest_orders_win(void **state)
 	fx_quorum(fx, true);
 	fx_own(fx);
 	fx_message(fx, 2,
-	        (struct msg){.type = MSG_HELLO,
-	                .hello_seq = 1,
-	                .version = 39,
-	                .blob = nothing,
-	                .blob_len = 1});
+		(struct msg){.type = MSG_HELLO,
+			.hello_seq = 1,
+			.version = 39,
+			.blob = nothing,
+			.blob_len = 1});
 	fx_hello(fx, 3, 1);
 	fx_own(fx);
 	assert_int_equal(core_phase(fx->core), CORE_MEMBER);
@@ -138,7 +138,7 @@ static void test_answer_to_an_older_hello(void **state)
 	struct core_state old;
 	struct buf buf = {0};
 	struct msg msg = {
-	        .type = MSG_SNAPSHOT, .nodeid = 1, .node_incarnation = 100, .hello_seq = 1};
+		.type = MSG_SNAPSHOT, .nodeid = 1, .node_incarnation = 100, .hello_seq = 1};
 
 	assert_int_equal(state_init(&old, fx->config), 0);
 	state_encode(&old, &buf);
@@ -211,7 +211,7 @@ static void test_found_on_two_nodes(void **state)
 	fx_quorum(fx, true);
 	fx_own(fx);
 	fx_message(fx, 2,
-	        (struct msg){.type = MSG_HELLO, .hello_seq = 1, .blob = n2_has_it, .blob_len = 1});
+		(struct msg){.type = MSG_HELLO, .hello_seq = 1, .blob = n2_has_it, .blob_len = 1});
 	fx_hello(fx, 3, 1);
 	fx_own(fx);
 	fx_assert_said(fx, "adopt", " web/ip\n web/srv\n");
@@ -236,7 +236,7 @@ static void test_the_other_one_lets_go(void **state)
 	fx_quorum(fx, true);
 	fx_own(fx);
 	fx_message(fx, 2,
-	        (struct msg){.type = MSG_HELLO, .hello_seq = 1, .blob = n2_has_it, .blob_len = 1});
+		(struct msg){.type = MSG_HELLO, .hello_seq = 1, .blob = n2_has_it, .blob_len = 1});
 	fx_hello(fx, 3, 1);
 	fx_own(fx);
 	gen = fx_group_rec(fx, WEB)->gen;
@@ -277,16 +277,16 @@ int main(void)
 #define ONLINE(test) cmocka_unit_test_setup_teardown(test, web_online, fx_strike)
 #define BY_ITSELF(test) cmocka_unit_test_teardown(test, fx_strike)
 	static const struct CMUnitTest tests[] = {
-	        NEW(test_hello_is_repeated_until_it_is_answered),
-	        NEW(test_nothing_is_formed_without_quorum),
-	        NEW(test_silent_machines_are_waited_for),
-	        BY_ITSELF(test_newest_orders_win),
-	        NEW(test_answer_to_an_older_hello),
-	        BY_ITSELF(test_found_whole_is_adopted),
-	        BY_ITSELF(test_found_in_part_is_stopped_first),
-	        BY_ITSELF(test_found_on_two_nodes),
-	        BY_ITSELF(test_the_other_one_lets_go),
-	        ONLINE(test_who_comes_may_run_anything),
+		NEW(test_hello_is_repeated_until_it_is_answered),
+		NEW(test_nothing_is_formed_without_quorum),
+		NEW(test_silent_machines_are_waited_for),
+		BY_ITSELF(test_newest_orders_win),
+		NEW(test_answer_to_an_older_hello),
+		BY_ITSELF(test_found_whole_is_adopted),
+		BY_ITSELF(test_found_in_part_is_stopped_first),
+		BY_ITSELF(test_found_on_two_nodes),
+		BY_ITSELF(test_the_other_one_lets_go),
+		ONLINE(test_who_comes_may_run_anything),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

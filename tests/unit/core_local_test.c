@@ -19,8 +19,8 @@
 #define WEB 0
 
 static const struct fx_group web_only[] = {
-        {.name = "web", .preferred = "12", .resources = "ip1* ip2* srv"},
-        {.name = NULL},
+	{.name = "web", .preferred = "12", .resources = "ip1* ip2* srv"},
+	{.name = NULL},
 };
 
 static int web_formed(void **ret_state)
@@ -135,8 +135,8 @@ static void test_addresses_go_first_amid_a_stop(void **state)
 static void test_serial_between_pipelined(void **state)
 {
 	static const struct fx_group groups[] = {
-	        {.name = "mix", .preferred = "1", .resources = "a* b c* d* e f"},
-	        {.name = NULL},
+		{.name = "mix", .preferred = "1", .resources = "a* b c* d* e f"},
+		{.name = NULL},
 	};
 	struct fx *fx = fx_given(state, groups);
 
@@ -172,9 +172,9 @@ static void test_serial_between_pipelined(void **state)
 static void test_groups_do_not_wait_for_each_other(void **state)
 {
 	static const struct fx_group groups[] = {
-	        {.name = "a", .preferred = "1", .resources = "a1 a2"},
-	        {.name = "b", .preferred = "1", .resources = "b1 b2"},
-	        {.name = NULL},
+		{.name = "a", .preferred = "1", .resources = "a1 a2"},
+		{.name = "b", .preferred = "1", .resources = "b1 b2"},
+		{.name = NULL},
 	};
 	struct fx *fx = fx_given(state, groups);
 
@@ -195,7 +195,7 @@ static void test_failed_start_is_cleaned_up_in_reverse(void **state)
 	fx_forget(fx);
 	fx_done(fx, "srv", CORE_OP_START, -EIO, "exit 1: port\n80 is in use");
 	fx_assert_said(
-	        fx, OPS "|send", "stop web/srv\n"); /* itself too: it may have got half-way */
+		fx, OPS "|send", "stop web/srv\n"); /* itself too: it may have got half-way */
 	stopped(fx, "srv");
 	fx_assert_said(fx, OPS, "stop web/ip2\nstop web/ip1\n");
 	stopped(fx, "ip2");
@@ -203,9 +203,9 @@ static void test_failed_start_is_cleaned_up_in_reverse(void **state)
 	fx_assert_said(fx, OPS "|send", "send START_FAILED\n");
 	fx_own(fx);
 	fx_assert_said(fx, "note|record",
-	        "record web failed\n"
-	        "note group web: start failed on n1: srv on n1: exit 1: port 80 is in use\n"
-	        "note group web: starting on n2 (the start failed on n1)\n");
+		"record web failed\n"
+		"note group web: start failed on n1: srv on n1: exit 1: port 80 is in use\n"
+		"note group web: starting on n2 (the start failed on n1)\n");
 	assert_int_equal(fx_group_rec(fx, WEB)->failed_on, node_bit(0));
 	assert_int_equal(fx_group_rec(fx, WEB)->may_run_on, node_bit(1));
 }
@@ -265,15 +265,15 @@ static void test_all_nodes_fail(void **state)
 		assert_int_equal(fx_group_rec(fx, WEB)->owner, nodeid - 1);
 		fx_forget(fx);
 		fx_message(fx, nodeid,
-		        (struct msg){.type = MSG_START_FAILED,
-		                .gen = gen,
-		                .resource = 2,
-		                .is_clean = true,
-		                .text = "not here either"});
+			(struct msg){.type = MSG_START_FAILED,
+				.gen = gen,
+				.resource = 2,
+				.is_clean = true,
+				.text = "not here either"});
 	}
 	fx_assert_said(fx, "note",
-	        " group web: start failed on n3: srv on n3: not here either\n"
-	        " group web: failed: no node can run it; last: srv on n3: not here either\n");
+		" group web: start failed on n3: srv on n3: not here either\n"
+		" group web: failed: no node can run it; last: srv on n3: not here either\n");
 	assert_int_equal(fx_group_rec(fx, WEB)->state, GROUP_FAILED);
 	assert_int_equal(fx_group_rec(fx, WEB)->may_run_on, 0);
 }
@@ -290,7 +290,7 @@ static void test_cancel_during_start(void **state)
 	fx_admin(fx, 1, CORE_OFFLINE, "web", NULL, false);
 	fx_own(fx);
 	fx_assert_said(
-	        fx, OPS, "cancel web/srv\n"); /* its result is waited for: unknown is not stopped */
+		fx, OPS, "cancel web/srv\n"); /* its result is waited for: unknown is not stopped */
 	fx_seconds(fx, 1);
 	fx_assert_said(fx, OPS, ""); /* and it is cancelled once */
 	fx_done(fx, "srv", CORE_OP_START, -ECANCELED, NULL);
@@ -345,9 +345,9 @@ static void test_soft_failure_is_mended_in_place_once(void **state)
 	fx_assert_said(fx, "send", " FAILED\n");
 	fx_own(fx);
 	fx_assert_said(fx, "note|stop",
-	        "note group web: srv on n1: monitor: exit 7\n"
-	        "note group web: stopping on n1 (a resource failed on n1)\n"
-	        "stop web/srv\n");
+		"note group web: srv on n1: monitor: exit 7\n"
+		"note group web: stopping on n1 (a resource failed on n1)\n"
+		"stop web/srv\n");
 	fx_all_done(fx);
 	assert_int_equal(fx_group_rec(fx, WEB)->state, GROUP_ONLINE);
 	assert_int_equal(fx_group_rec(fx, WEB)->owner, 0);
@@ -460,8 +460,8 @@ static void test_one_failed_stop_does_not_keep_the_rest(void **state)
 	fx_assert_said(fx, "send", " STOP_FAILED\n");
 	fx_own(fx);
 	fx_assert_said(fx, "note",
-	        " group web: blocked: it may still run on n1, its stop failed: srv on "
-	        "n1: no end\n");
+		" group web: blocked: it may still run on n1, its stop failed: srv on "
+		"n1: no end\n");
 }
 
 /* ---- what is told ---- */
@@ -507,29 +507,29 @@ int main(void)
 #define ONLINE(test) cmocka_unit_test_setup_teardown(test, web_online, fx_strike)
 #define BY_ITSELF(test) cmocka_unit_test_teardown(test, fx_strike)
 	static const struct CMUnitTest tests[] = {
-	        FORMED(test_pipelined_neighbours_start_together),
-	        ONLINE(test_stop_in_reverse),
-	        ONLINE(test_addresses_go_first_without_quorum),
-	        FORMED(test_addresses_go_first_amid_a_start),
-	        ONLINE(test_addresses_go_first_amid_a_stop),
-	        BY_ITSELF(test_serial_between_pipelined),
-	        BY_ITSELF(test_groups_do_not_wait_for_each_other),
-	        FORMED(test_failed_start_is_cleaned_up_in_reverse),
-	        FORMED(test_failure_beside_one_in_flight),
-	        FORMED(test_failed_clean_up_blocks),
-	        FORMED(test_all_nodes_fail),
-	        FORMED(test_cancel_during_start),
-	        FORMED(test_cancel_of_pipelined_starts),
-	        ONLINE(test_online_while_stopping),
-	        ONLINE(test_soft_failure_is_mended_in_place_once),
-	        ONLINE(test_the_first_failure_is_the_cause),
-	        ONLINE(test_unfit_and_fit_again),
-	        ONLINE(test_fit_when_the_last_one_is),
-	        FORMED(test_start_without_carrier_makes_unfit),
-	        ONLINE(test_stop_retries_back_off),
-	        ONLINE(test_one_failed_stop_does_not_keep_the_rest),
-	        FORMED(test_lost_results_are_said_again),
-	        ONLINE(test_stray_results),
+		FORMED(test_pipelined_neighbours_start_together),
+		ONLINE(test_stop_in_reverse),
+		ONLINE(test_addresses_go_first_without_quorum),
+		FORMED(test_addresses_go_first_amid_a_start),
+		ONLINE(test_addresses_go_first_amid_a_stop),
+		BY_ITSELF(test_serial_between_pipelined),
+		BY_ITSELF(test_groups_do_not_wait_for_each_other),
+		FORMED(test_failed_start_is_cleaned_up_in_reverse),
+		FORMED(test_failure_beside_one_in_flight),
+		FORMED(test_failed_clean_up_blocks),
+		FORMED(test_all_nodes_fail),
+		FORMED(test_cancel_during_start),
+		FORMED(test_cancel_of_pipelined_starts),
+		ONLINE(test_online_while_stopping),
+		ONLINE(test_soft_failure_is_mended_in_place_once),
+		ONLINE(test_the_first_failure_is_the_cause),
+		ONLINE(test_unfit_and_fit_again),
+		ONLINE(test_fit_when_the_last_one_is),
+		FORMED(test_start_without_carrier_makes_unfit),
+		ONLINE(test_stop_retries_back_off),
+		ONLINE(test_one_failed_stop_does_not_keep_the_rest),
+		FORMED(test_lost_results_are_said_again),
+		ONLINE(test_stray_results),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

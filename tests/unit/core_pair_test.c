@@ -16,8 +16,8 @@
 #define OPS "start|stop|cancel|adopt"
 
 static const struct fx_group web_only[] = {
-        {.name = "web", .preferred = "12", .resources = "ip* srv"},
-        {.name = NULL},
+	{.name = "web", .preferred = "12", .resources = "ip* srv"},
+	{.name = NULL},
 };
 
 struct pair {
@@ -64,7 +64,7 @@ static void assert_equal_states(const struct pair *pair)
 	assert_int_equal(core_phase(pair->a.core), CORE_MEMBER);
 	assert_int_equal(core_phase(pair->b.core), CORE_MEMBER);
 	assert_true(
-	        state_digest(core_state(pair->a.core)) == state_digest(core_state(pair->b.core)));
+		state_digest(core_state(pair->a.core)) == state_digest(core_state(pair->b.core)));
 }
 
 /* Starts web on n1 and brings it online. */
@@ -125,8 +125,8 @@ static void test_takeover_within_the_step(void **state)
 	fx_assert_said(&pair->b, OPS, ""); /* quorum of this ring is not known yet */
 	fx_quorum(&pair->b, true);
 	fx_assert_said(&pair->b, OPS "|note group",
-	        "note group web: n1 -> n2: taking over (n1 left the ring)\n"
-	        "start web/ip\n");
+		"note group web: n1 -> n2: taking over (n1 left the ring)\n"
+		"start web/ip\n");
 }
 
 static void test_takeover_when_quorum_comes_first(void **state)
@@ -193,9 +193,9 @@ static void test_overflow_loses_nothing(void **state)
 	free(big);
 	assert_int_equal(core_phase(pair->a.core), CORE_JOINING);
 	fx_assert_said(&pair->a, "note this|note too|send HELLO|stop",
-	        "note too many messages while waiting for quorum: asking for the state anew\n"
-	        "note this node: joining (asks the others for the cluster's state)\n"
-	        "send HELLO\n");
+		"note too many messages while waiting for quorum: asking for the state anew\n"
+		"note this node: joining (asks the others for the cluster's state)\n"
+		"send HELLO\n");
 	fx_quorum(&pair->a, true);
 	fx_exchange(&pair->a, &pair->b);
 	assert_equal_states(pair);
@@ -250,14 +250,14 @@ int main(void)
 {
 #define PAIR(test) cmocka_unit_test_setup_teardown(test, pair_new, pair_free)
 	static const struct CMUnitTest tests[] = {
-	        PAIR(test_two_nodes_hold_one_state),
-	        PAIR(test_takeover_within_the_step),
-	        PAIR(test_takeover_when_quorum_comes_first),
-	        PAIR(test_no_takeover_on_the_old_rings_quorum),
-	        PAIR(test_daemon_gone_waits_for_the_hold_off),
-	        PAIR(test_overflow_loses_nothing),
-	        PAIR(test_joiners_overflow),
-	        PAIR(test_messages_behind_the_hello_count),
+		PAIR(test_two_nodes_hold_one_state),
+		PAIR(test_takeover_within_the_step),
+		PAIR(test_takeover_when_quorum_comes_first),
+		PAIR(test_no_takeover_on_the_old_rings_quorum),
+		PAIR(test_daemon_gone_waits_for_the_hold_off),
+		PAIR(test_overflow_loses_nothing),
+		PAIR(test_joiners_overflow),
+		PAIR(test_messages_behind_the_hello_count),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

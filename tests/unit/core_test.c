@@ -16,8 +16,8 @@
 #define OPS "start|stop|cancel|adopt"
 
 static const struct fx_group web_only[] = {
-        {.name = "web", .preferred = "12", .resources = "ip* srv"},
-        {.name = NULL},
+	{.name = "web", .preferred = "12", .resources = "ip* srv"},
+	{.name = NULL},
 };
 
 static int web_new(void **ret_state)
@@ -88,10 +88,10 @@ static void test_corosync_gone_stops_all(void **state)
 static void test_strangers_are_named_once_a_view(void **state)
 {
 	static const char version[] = "note node n2 speaks version 7 of the protocol, this one "
-	                              "speaks 1: install the same "
-	                              "version of clusterd; such messages are ignored\n";
+				      "speaks 1: install the same "
+				      "version of clusterd; such messages are ignored\n";
 	static const char garbage[] = "note node n2 sent a message that is not well-formed; such "
-	                              "messages are ignored\n";
+				      "messages are ignored\n";
 	unsigned char bytes[18] = {MSG_LEAVING, 7};
 	struct fx *fx = *state;
 	uint64_t before = fx_digest(fx);
@@ -115,7 +115,7 @@ static void test_strangers_are_named_once_a_view(void **state)
 static void test_late_results_change_nothing(void **state)
 {
 	static const enum msg_type results[] = {MSG_STARTED, MSG_START_FAILED, MSG_FAILED,
-	        MSG_STOPPED, MSG_STOP_FAILED, MSG_FORGET};
+		MSG_STOPPED, MSG_STOP_FAILED, MSG_FORGET};
 	struct fx *fx = *state;
 	uint64_t before;
 	uint32_t gen;
@@ -201,20 +201,20 @@ static void test_stalled_core_asks_anew(void **state)
 	fx->now_us += 10000000;
 	fx_timer(fx, CORE_TIMER_TICK);
 	fx_assert_said(fx, "note this|send",
-	        "note this node: clusterd did not run for 9000 ms\n"
-	        "note this node: joining (asks the others for the cluster's state)\n"
-	        "send HELLO\n");
+		"note this node: clusterd did not run for 9000 ms\n"
+		"note this node: joining (asks the others for the cluster's state)\n"
+		"send HELLO\n");
 }
 
 static void test_seen_in_the_left_list(void **state)
 {
 	struct core_event event = {.type = CORE_EV_VIEW,
-	        .view = {.ring = {1, 99},
-	                .self_left = true,
-	                .n_members = 1,
-	                .members = {{.nodeid = 1, .fresh = true}},
-	                .n_ring = 1,
-	                .ring_nodes = {1}}};
+		.view = {.ring = {1, 99},
+			.self_left = true,
+			.n_members = 1,
+			.members = {{.nodeid = 1, .fresh = true}},
+			.n_ring = 1,
+			.ring_nodes = {1}}};
 	struct fx *fx = *state;
 
 	fx_event(fx, event);
@@ -237,9 +237,9 @@ static void test_leave_when_nothing_runs_and_all_know_it(void **state)
 	fx_assert_said(fx, "send|left|" OPS, "stop web/ip\nsend STOPPED\n");
 	fx_own(fx);
 	fx_assert_said(fx, "note group|left",
-	        "note group web: stopped on n1\n"
-	        "note group web: n1 -> n2: taking over (n1 is being stopped)\n"
-	        "left\n");
+		"note group web: stopped on n1\n"
+		"note group web: n1 -> n2: taking over (n1 is being stopped)\n"
+		"left\n");
 	assert_int_equal(core_phase(fx->core), CORE_LEFT);
 }
 
@@ -335,23 +335,23 @@ int main(void)
 #define FORMED(test) cmocka_unit_test_setup_teardown(test, web_formed, fx_strike)
 #define BY_ITSELF(test) cmocka_unit_test_teardown(test, fx_strike)
 	static const struct CMUnitTest tests[] = {
-	        ONLINE(test_quorum_lost_stops_all_at_once),
-	        FORMED(test_start_pauses_while_quorum_is_not_known),
-	        ONLINE(test_old_quorum_does_not_hold_for_ever),
-	        ONLINE(test_corosync_gone_stops_all),
-	        ONLINE(test_strangers_are_named_once_a_view),
-	        ONLINE(test_late_results_change_nothing),
-	        ONLINE(test_late_end_of_a_hold_off),
-	        ONLINE(test_unknown_nodes_are_no_nodes),
-	        ONLINE(test_tick_is_armed_for_ever),
-	        ONLINE(test_stalled_core_asks_anew),
-	        ONLINE(test_seen_in_the_left_list),
-	        ONLINE(test_leave_when_nothing_runs_and_all_know_it),
-	        ONLINE(test_leave_waits_for_a_stop_that_fails),
-	        ONLINE(test_leave_without_quorum),
-	        NEW(test_leave_while_starting),
-	        NEW(test_leave_before_anything),
-	        ONLINE(test_nothing_after_left),
+		ONLINE(test_quorum_lost_stops_all_at_once),
+		FORMED(test_start_pauses_while_quorum_is_not_known),
+		ONLINE(test_old_quorum_does_not_hold_for_ever),
+		ONLINE(test_corosync_gone_stops_all),
+		ONLINE(test_strangers_are_named_once_a_view),
+		ONLINE(test_late_results_change_nothing),
+		ONLINE(test_late_end_of_a_hold_off),
+		ONLINE(test_unknown_nodes_are_no_nodes),
+		ONLINE(test_tick_is_armed_for_ever),
+		ONLINE(test_stalled_core_asks_anew),
+		ONLINE(test_seen_in_the_left_list),
+		ONLINE(test_leave_when_nothing_runs_and_all_know_it),
+		ONLINE(test_leave_waits_for_a_stop_that_fails),
+		ONLINE(test_leave_without_quorum),
+		NEW(test_leave_while_starting),
+		NEW(test_leave_before_anything),
+		ONLINE(test_nothing_after_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,12 +26,12 @@
 #define COROSYNC "/usr/sbin/corosync"
 
 static const char three_nodes[] =
-        CLUSTER "nodes = ( { name = \"n1\"; address = [ \"10.77.3.1\" ]; },\n"
-                "{ name = \"n2\"; address = [ \"10.77.3.2\" ]; },\n"
-                "{ name = \"n3\"; address = [ \"10.77.3.3\" ]; } );\n";
+	CLUSTER "nodes = ( { name = \"n1\"; address = [ \"10.77.3.1\" ]; },\n"
+		"{ name = \"n2\"; address = [ \"10.77.3.2\" ]; },\n"
+		"{ name = \"n3\"; address = [ \"10.77.3.3\" ]; } );\n";
 static const char two_links[] =
-        CLUSTER "nodes = ( { name = \"n1\"; address = [ \"10.77.3.1\", \"fd77::1\" ]; },\n"
-                "{ name = \"n2\"; address = [ \"10.77.3.2\", \"fd77::2\" ]; } );\n";
+	CLUSTER "nodes = ( { name = \"n1\"; address = [ \"10.77.3.1\", \"fd77::1\" ]; },\n"
+		"{ name = \"n2\"; address = [ \"10.77.3.2\", \"fd77::2\" ]; } );\n";
 
 static struct config *parse(const char *text)
 {
@@ -75,13 +75,13 @@ static unsigned count(const char *text, const char *part)
 static void test_text(void **state)
 {
 	static const char *const always[] = {"\n\tcluster_name: lab\n", "\n\ttransport: knet\n",
-	        "\n\tcrypto_cipher: aes256\n", "\n\tcrypto_hash: sha256\n",
-	        "\n\ttoken_coefficient: 0\n", "\n\tseqno_unchanged_const: 3\n",
-	        "\n\t\tknet_ping_interval: 200\n\t\tknet_ping_timeout: 600\n",
-	        "\n\tprovider: corosync_votequorum\n", "\n\tto_syslog: yes\n",
-	        "\n\ttimestamp: hires\n",
-	        "\n\t\tname: n1\n\t\tnodeid: 1\n\t\tring0_addr: 10.77.3.1\n",
-	        "\n\t\tname: n2\n\t\tnodeid: 2\n\t\tring0_addr: 10.77.3.2\n"};
+		"\n\tcrypto_cipher: aes256\n", "\n\tcrypto_hash: sha256\n",
+		"\n\ttoken_coefficient: 0\n", "\n\tseqno_unchanged_const: 3\n",
+		"\n\t\tknet_ping_interval: 200\n\t\tknet_ping_timeout: 600\n",
+		"\n\tprovider: corosync_votequorum\n", "\n\tto_syslog: yes\n",
+		"\n\ttimestamp: hires\n",
+		"\n\t\tname: n1\n\t\tnodeid: 1\n\t\tring0_addr: 10.77.3.1\n",
+		"\n\t\tname: n2\n\t\tnodeid: 2\n\t\tring0_addr: 10.77.3.2\n"};
 	char *three = text_of(three_nodes, "default"), *fast = text_of(three_nodes, "fast");
 	char *wan = text_of(three_nodes, "wan"), *two = text_of(two_links, "default");
 
@@ -140,20 +140,20 @@ static void expect_errors(const char *conf, const char *const *parts)
 static void test_addresses(void **state)
 {
 	static const char *const unresolved[] = {
-	        "test.conf:3: node no-such-node: the name 'no-such-node' does not resolve here",
-	        "test.conf:4: node localhost: the name 'localhost' resolves to ",
-	        "address = [ \"192.0.2.1\" ]", NULL};
+		"test.conf:3: node no-such-node: the name 'no-such-node' does not resolve here",
+		"test.conf:4: node localhost: the name 'localhost' resolves to ",
+		"address = [ \"192.0.2.1\" ]", NULL};
 	static const char *const kinds[] = {
-	        "test.conf:3: node n2: fd77::2 and node n1's 10.77.3.1 are of different kinds",
-	        NULL};
+		"test.conf:3: node n2: fd77::2 and node n1's 10.77.3.1 are of different kinds",
+		NULL};
 
 	(void)state;
 	expect_errors(CLUSTER "nodes = ( { name = \"n1\"; address = [ \"10.77.3.1\" ]; },\n"
-	                      "{ name = \"no-such-node\"; },\n{ name = \"localhost\"; } );\n",
-	        unresolved);
+			      "{ name = \"no-such-node\"; },\n{ name = \"localhost\"; } );\n",
+		unresolved);
 	expect_errors(CLUSTER "nodes = ( { name = \"n1\"; address = [ \"10.77.3.1\" ]; },\n"
-	                      "{ name = \"n2\"; address = [ \"fd77::2\" ]; } );\n",
-	        kinds);
+			      "{ name = \"n2\"; address = [ \"fd77::2\" ]; } );\n",
+		kinds);
 }
 
 static void test_example(void **state)
@@ -162,12 +162,12 @@ static void test_example(void **state)
 
 	(void)state;
 	assert_true(
-	        corosync_text_is_example("# ring0_addr: 10.0.0.1\nnodelist {\n\tnode {\n\t\tname: "
-	                                 "node1\n\t\tring0_addr: 127.0.0.1\n\t}\n}\n"));
+		corosync_text_is_example("# ring0_addr: 10.0.0.1\nnodelist {\n\tnode {\n\t\tname: "
+					 "node1\n\t\tring0_addr: 127.0.0.1\n\t}\n}\n"));
 	assert_false(
-	        corosync_text_is_example("\t\tring0_addr: 127.0.0.1\n\t\tring0_addr: 10.0.0.1\n"));
+		corosync_text_is_example("\t\tring0_addr: 127.0.0.1\n\t\tring0_addr: 10.0.0.1\n"));
 	assert_false(
-	        corosync_text_is_example("totem {\n\tinterface {\n\t\tbindnetaddr: 10.0.0.0\n"));
+		corosync_text_is_example("totem {\n\tinterface {\n\t\tbindnetaddr: 10.0.0.0\n"));
 	assert_false(corosync_text_is_example("ring0_addr:"));
 	assert_false(corosync_text_is_example(""));
 	assert_false(corosync_text_is_example(ours));
@@ -229,9 +229,9 @@ static int run(const struct folder *folder, const char *options)
 	int status;
 
 	snprintf(command, sizeof(command),
-	        "%s corosync-conf --config %s --output %s %s >%s/printed 2>&1",
-	        program ? program : "clusterctl/clusterctl", folder->conf, folder->out, options,
-	        folder->path);
+		"%s corosync-conf --config %s --output %s %s >%s/printed 2>&1",
+		program ? program : "clusterctl/clusterctl", folder->conf, folder->out, options,
+		folder->path);
 	fflush(NULL);
 	status = system(command);
 	assert_true(WIFEXITED(status));
@@ -328,10 +328,10 @@ static int corosync_accepts(const struct folder *folder)
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 ||
-		        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-		        mount(folder->out, "/etc/corosync", NULL, MS_BIND, NULL) < 0 ||
-		        system("ip link set lo up && ip addr add 10.77.3.1/24 dev lo && "
-		               "ip addr add fd77::1/64 dev lo nodad") != 0)
+			mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+			mount(folder->out, "/etc/corosync", NULL, MS_BIND, NULL) < 0 ||
+			system("ip link set lo up && ip addr add 10.77.3.1/24 dev lo && "
+			       "ip addr add fd77::1/64 dev lo nodad") != 0)
 			_exit(99);
 		execl(COROSYNC, "corosync", "-t", NULL);
 		_exit(98);
@@ -367,13 +367,13 @@ static void test_corosync(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_text),
-	        cmocka_unit_test(test_profiles),
-	        cmocka_unit_test(test_addresses),
-	        cmocka_unit_test(test_example),
-	        WITH_FOLDER(test_files),
-	        WITH_FOLDER(test_file_errors),
-	        WITH_FOLDER(test_corosync),
+		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_profiles),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_example),
+		WITH_FOLDER(test_files),
+		WITH_FOLDER(test_file_errors),
+		WITH_FOLDER(test_corosync),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,19 +30,19 @@
 #define COMMON "on_node_loss = \"takeover\"; "
 
 static const char service_script[] = "#!/bin/sh\n"
-                                     "dir=${0%/*}\n"
-                                     "echo \"$*\" >>$dir/log\n"
-                                     "test -e $dir/$1.slow && { echo $$ >$dir/pid; sleep 1000; }\n"
-                                     "test -e $dir/$1.rc && { echo one; echo $1 says no; exit "
-                                     "$(cat $dir/$1.rc); }\n"
-                                     "case $1 in\n"
-                                     "start) touch $dir/running;;\n"
-                                     "stop) rm -f $dir/running;;\n"
-                                     "status) test -e $dir/running || exit 3;;\n"
-                                     "esac\n";
+				     "dir=${0%/*}\n"
+				     "echo \"$*\" >>$dir/log\n"
+				     "test -e $dir/$1.slow && { echo $$ >$dir/pid; sleep 1000; }\n"
+				     "test -e $dir/$1.rc && { echo one; echo $1 says no; exit "
+				     "$(cat $dir/$1.rc); }\n"
+				     "case $1 in\n"
+				     "start) touch $dir/running;;\n"
+				     "stop) rm -f $dir/running;;\n"
+				     "status) test -e $dir/running || exit 3;;\n"
+				     "esac\n";
 
 static const char *const files[] = {"log", "pid", "running", "svc", "start.rc", "start.slow",
-        "stop.rc", "stop.slow", "status.rc", "status.slow"};
+	"stop.rc", "stop.slow", "status.rc", "status.slow"};
 
 struct fixture {
 	char dir[64];
@@ -180,10 +180,10 @@ static int setup(void **state)
 	if (!mkdtemp(f->dir) || loop_new(&f->loop) < 0 || runner_new(f->loop, &f->runner) < 0)
 		return -1;
 	f->host = (struct resource_host){.loop = f->loop,
-	        .runner = f->runner,
-	        .ctx = f,
-	        .done = host_done,
-	        .failed = host_failed};
+		.runner = f->runner,
+		.ctx = f,
+		.done = host_done,
+		.failed = host_failed};
 	put(f, "svc", service_script);
 	if (chmod(path_of(f, "svc", path), 0755) < 0)
 		return -1;
@@ -221,11 +221,11 @@ static int parse(struct fixture *f, const char *keys)
 {
 	char text[4096], *out = text;
 	const char *head =
-	        "cluster = { name = \"lab\"; };\n"
-	        "nodes = ( { name = \"n1\"; }, { name = \"n2\"; }, { name = \"n3\"; } );\n"
-	        "groups = ( { name = \"web\"; preferred_owners = [ \"n1\" ];\n"
-	        "resources = (\n"
-	        "{ name = \"srv\"; type = \"exec\"; ";
+		"cluster = { name = \"lab\"; };\n"
+		"nodes = ( { name = \"n1\"; }, { name = \"n2\"; }, { name = \"n3\"; } );\n"
+		"groups = ( { name = \"web\"; preferred_owners = [ \"n1\" ];\n"
+		"resources = (\n"
+		"{ name = \"srv\"; type = \"exec\"; ";
 
 	out += sprintf(out, "%s", head);
 	for (; *keys; keys++)
@@ -246,7 +246,7 @@ static void create(struct fixture *f, const char *keys)
 }
 
 static void operate(
-        struct fixture *f, void (*call)(struct resource *res, uint64_t op), uint64_t op, int rc)
+	struct fixture *f, void (*call)(struct resource *res, uint64_t op), uint64_t op, int rc)
 {
 	int n_done = f->n_done;
 
@@ -288,21 +288,21 @@ static void test_config_errors(void **state)
 	struct fixture *f = *state;
 
 	assert_finding(f, "start = \"@/svc a\"; stop = \"@/svc b\";", -EINVAL,
-	        "test.conf:5: resource srv: on_node_loss is missing: when a node is lost nothing "
-	        "proves that this service has stopped there");
+		"test.conf:5: resource srv: on_node_loss is missing: when a node is lost nothing "
+		"proves that this service has stopped there");
 	assert_int_equal(f->report.n_errors, 1);
 	assert_finding(f, "start = \"@/svc a\"; stop = \"@/svc b\";\non_node_loss = \"stop\";",
-	        -EINVAL, "test.conf:6: resource srv: on_node_loss = \"stop\" is unknown");
+		-EINVAL, "test.conf:6: resource srv: on_node_loss = \"stop\" is unknown");
 	assert_finding(f, "start = \"@/svc a\"; stop = \"svc b\"; " COMMON, -EINVAL,
-	        "resource srv: stop: \"svc\" is not an absolute path");
+		"resource srv: stop: \"svc\" is not an absolute path");
 	assert_finding(f, "start = \" \t \"; stop = \"@/svc b\"; " COMMON, -EINVAL,
-	        "resource srv: start is empty");
+		"resource srv: start is empty");
 	assert_finding(f, "start = \"@/svc 'a b'\"; stop = \"@/svc b\"; " COMMON, -EINVAL,
-	        "resource srv: start: 'a means nothing here");
+		"resource srv: start: 'a means nothing here");
 	assert_finding(f, "start = \"@/svc a > /dev/null\"; stop = \"@/svc b\"; " COMMON, -EINVAL,
-	        "resource srv: start: > means nothing here");
+		"resource srv: start: > means nothing here");
 	assert_finding(f, "start = \"@/svc a\"; stop = \"@/svc b\"; timeout_ms = 99; " COMMON,
-	        -EINVAL, "timeout_ms");
+		-EINVAL, "timeout_ms");
 	assert_finding(f, "start = \"@/svc a\"; " COMMON, -EINVAL, "stop");
 }
 
@@ -311,7 +311,7 @@ static void test_config_of_this_machine_is_a_warning(void **state)
 	struct fixture *f = *state;
 
 	assert_finding(f, "start = \"@/none a\"; stop = \"@/svc b\";\nmonitor = \"@ c\"; " COMMON,
-	        0, "/none is not usable on this machine (No such file or directory)");
+		0, "/none is not usable on this machine (No such file or directory)");
 	assert_non_null(strstr(f->report.text, "test.conf:6: "));
 	assert_non_null(strstr(f->report.text, " is not an executable file on this machine"));
 	assert_int_equal(f->report.n_warnings, 2);
@@ -370,7 +370,7 @@ static void test_failures_tell_why(void **state)
 	struct fixture *f = *state;
 
 	create(f, "start = \"@/svc start\"; stop = \"@/svc stop\"; monitor = \"@/svc status\"; "
-	          "interval_ms = 100; timeout_ms = 300; " COMMON);
+		  "interval_ms = 100; timeout_ms = 300; " COMMON);
 	put(f, "start.rc", "5");
 	operate(f, f->res->type->start, 1, -EIO);
 	assert_non_null(strstr(f->text, "/svc exited with code 5: start says no"));
@@ -392,7 +392,7 @@ static void test_probe_knows_what_it_does_not_know(void **state)
 	struct fixture *f = *state;
 
 	create(f, "start = \"@/svc start\"; stop = \"@/svc stop\"; monitor = \"@/svc status\"; "
-	          "timeout_ms = 300; " COMMON);
+		  "timeout_ms = 300; " COMMON);
 	put(f, "status.rc", "7");
 	operate(f, f->res->type->probe, 1, PROBE_STOPPED);
 	put(f, "status.rc", "1");
@@ -450,7 +450,7 @@ static void test_interval_counts_from_the_end(void **state)
 	int64_t began_ns;
 
 	create(f, "start = \"@/svc start\"; stop = \"@/svc stop\"; monitor = \"@/svc status\"; "
-	          "interval_ms = 400; timeout_ms = 300; " COMMON);
+		  "interval_ms = 400; timeout_ms = 300; " COMMON);
 	operate(f, f->res->type->start, 1, 0);
 	began_ns = clock_boottime_ns();
 	put(f, "status.slow", "");
@@ -562,20 +562,20 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	        TEST(test_config_errors),
-	        TEST(test_config_of_this_machine_is_a_warning),
-	        TEST(test_config_good),
-	        TEST(test_start_probe_stop),
-	        TEST(test_words_are_split_at_blanks),
-	        TEST(test_failures_tell_why),
-	        TEST(test_probe_knows_what_it_does_not_know),
-	        TEST(test_monitor_reports_once),
-	        TEST(test_interval_counts_from_the_end),
-	        TEST(test_monitor_that_cannot_run),
-	        TEST(test_stop_overtakes_a_hanging_monitor),
-	        TEST(test_cancel_then_stop),
-	        TEST(test_cancel_spares_the_monitor),
-	        TEST(test_free_amid_an_operation),
+		TEST(test_config_errors),
+		TEST(test_config_of_this_machine_is_a_warning),
+		TEST(test_config_good),
+		TEST(test_start_probe_stop),
+		TEST(test_words_are_split_at_blanks),
+		TEST(test_failures_tell_why),
+		TEST(test_probe_knows_what_it_does_not_know),
+		TEST(test_monitor_reports_once),
+		TEST(test_interval_counts_from_the_end),
+		TEST(test_monitor_that_cannot_run),
+		TEST(test_stop_overtakes_a_hanging_monitor),
+		TEST(test_cancel_then_stop),
+		TEST(test_cancel_spares_the_monitor),
+		TEST(test_free_amid_an_operation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

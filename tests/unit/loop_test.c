@@ -132,8 +132,8 @@ static void test_timers_fire_once_in_order(void **state)
 		all->timers[i].all = all;
 		all->timers[i].due_ns = clock_boottime_ns() + delay_ns;
 		assert_int_equal(loop_timer_add(all->loop, delay_ns, random_fired, &all->timers[i],
-		                         "random", &all->timers[i].timer),
-		        0);
+					 "random", &all->timers[i].timer),
+			0);
 		assert_non_null(all->timers[i].timer);
 	}
 	for (int i = 0; i < N_RANDOM / 4; i++)
@@ -175,7 +175,7 @@ static void test_timers_of_no_delay_keep_their_order(void **state)
 	for (int i = 0; i < 40; i++) {
 		sequence.steps[i] = (struct step){&sequence, i};
 		loop_timer_add(sequence.loop, i % 2 ? 0 : -5, step_fired, &sequence.steps[i],
-		        "step", NULL);
+			"step", NULL);
 	}
 	run_guarded(sequence.loop);
 	assert_int_equal(sequence.next, 40);
@@ -195,8 +195,8 @@ static void chain_fired(void *ctx)
 		loop_stop(chain->loop);
 	else
 		assert_int_equal(loop_timer_add(chain->loop, chain->delay_ns, chain_fired, chain,
-		                         "chain", NULL),
-		        0);
+					 "chain", NULL),
+			0);
 }
 
 /* libqb's own timers would spin 0.9 ms before each of these: 90 ms of processor time. */
@@ -292,7 +292,7 @@ static void victim_ready(void *ctx, int fd, int revents)
 }
 
 static struct victim *victim_new(
-        struct loop *loop, struct victim **own, struct victim **other, int *n_calls)
+	struct loop *loop, struct victim **own, struct victim **other, int *n_calls)
 {
 	struct victim *victim = malloc(sizeof(*victim));
 
@@ -301,7 +301,7 @@ static struct victim *victim_new(
 	assert_int_equal(pipe(victim->fds), 0);
 	assert_int_equal(write(victim->fds[1], "x", 1), 1);
 	assert_int_equal(
-	        loop_fd_add(loop, victim->fds[0], POLLIN, victim_ready, victim, "victim"), 0);
+		loop_fd_add(loop, victim->fds[0], POLLIN, victim_ready, victim, "victim"), 0);
 	return victim;
 }
 
@@ -411,7 +411,7 @@ static void test_event_that_mod_no_longer_wants(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, mods.fds), 0);
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(
-		        loop_fd_add(mods.loop, mods.fds[i], POLLOUT, mods_ready, &mods, "mods"), 0);
+			loop_fd_add(mods.loop, mods.fds[i], POLLOUT, mods_ready, &mods, "mods"), 0);
 	run_for(mods.loop, 20 * MS);
 	assert_int_equal(mods.n_calls, 1);
 	for (int i = 0; i < 2; i++) {
@@ -577,21 +577,21 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	        TEST(test_timers_fire_once_in_order),
-	        TEST(test_timers_of_no_delay_keep_their_order),
-	        TEST(test_waiting_for_a_timer_takes_no_processor_time),
-	        TEST(test_timer_deleted_while_due),
-	        TEST(test_free_clears_pending_timers),
-	        TEST(test_fd_removed_while_its_event_is_pending),
-	        TEST(test_fd_number_reused_in_its_own_callback),
-	        TEST(test_hangup_is_told_unasked),
-	        TEST(test_event_that_mod_no_longer_wants),
-	        TEST(test_wrong_fds),
-	        TEST(test_nobody_starves),
-	        TEST(test_a_crowd_of_timers_lets_others_in),
-	        TEST(test_signal),
-	        TEST(test_stop_before_run),
-	        TEST(test_stopwatch_names_the_slow_one),
+		TEST(test_timers_fire_once_in_order),
+		TEST(test_timers_of_no_delay_keep_their_order),
+		TEST(test_waiting_for_a_timer_takes_no_processor_time),
+		TEST(test_timer_deleted_while_due),
+		TEST(test_free_clears_pending_timers),
+		TEST(test_fd_removed_while_its_event_is_pending),
+		TEST(test_fd_number_reused_in_its_own_callback),
+		TEST(test_hangup_is_told_unasked),
+		TEST(test_event_that_mod_no_longer_wants),
+		TEST(test_wrong_fds),
+		TEST(test_nobody_starves),
+		TEST(test_a_crowd_of_timers_lets_others_in),
+		TEST(test_signal),
+		TEST(test_stop_before_run),
+		TEST(test_stopwatch_names_the_slow_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,7 @@ static struct {
 } wire;
 
 cs_error_t cpg_mcast_joined(
-        cpg_handle_t handle, cpg_guarantee_t guarantee, const struct iovec *iovec, unsigned iov_len)
+	cpg_handle_t handle, cpg_guarantee_t guarantee, const struct iovec *iovec, unsigned iov_len)
 {
 	struct frame *frame = &wire.frames[wire.n];
 	size_t at = 0;
@@ -176,7 +176,7 @@ static void test_ghost_is_left_out_and_fresh_when_back(void **state)
 static void test_second_process_of_another_node(void **state)
 {
 	const struct cpg_address both[] = {
-	        at(1, OWN_PID, 0), at(2, 150, 0), at(2, 200, 0), at(3, 300, 0)};
+		at(1, OWN_PID, 0), at(2, 150, 0), at(2, 200, 0), at(3, 300, 0)};
 	const struct cpg_address second[] = {at(1, OWN_PID, 0), at(2, 150, 0), at(3, 300, 0)};
 	const struct cpg_address joined = at(2, 150, CPG_REASON_JOIN);
 	const struct cpg_address left = at(2, 200, CPG_REASON_PROCDOWN);
@@ -285,8 +285,8 @@ static void stop_loop(void *ctx)
 static void run_for(struct fixture *fixture, int64_t ms)
 {
 	assert_int_equal(
-	        loop_timer_add(fixture->loop, ms * 1000000, stop_loop, fixture->loop, "stop", NULL),
-	        0);
+		loop_timer_add(fixture->loop, ms * 1000000, stop_loop, fixture->loop, "stop", NULL),
+		0);
 	loop_run(fixture->loop);
 }
 
@@ -299,7 +299,7 @@ static void queue(struct fixture *fixture, uint32_t first, uint32_t last)
 static enum frame_use deliver(struct fixture *fixture, unsigned i, struct frame_reader *reader)
 {
 	return sender_delivered(fixture->sender, 1, (uint32_t)getpid(), wire.frames[i].data,
-	        wire.frames[i].len, reader);
+		wire.frames[i].len, reader);
 }
 
 static uint32_t next_number(struct frame_reader *reader)
@@ -434,12 +434,12 @@ static void test_limits(void **state)
 
 	assert_non_null(large);
 	assert_int_equal(
-	        sender_queue(fixture->sender, large, MEMBERSHIP_MESSAGE_MAX + 1), -EMSGSIZE);
+		sender_queue(fixture->sender, large, MEMBERSHIP_MESSAGE_MAX + 1), -EMSGSIZE);
 	while ((rc = sender_queue(fixture->sender, large, MEMBERSHIP_MESSAGE_MAX)) == 0)
 		queued += MEMBERSHIP_MESSAGE_MAX;
 	assert_int_equal(rc, -ENOBUFS);
 	assert_in_range(
-	        queued, MEMBERSHIP_QUEUE_MAX - 2 * MEMBERSHIP_MESSAGE_MAX, MEMBERSHIP_QUEUE_MAX);
+		queued, MEMBERSHIP_QUEUE_MAX - 2 * MEMBERSHIP_MESSAGE_MAX, MEMBERSHIP_QUEUE_MAX);
 	free(large);
 }
 
@@ -460,8 +460,8 @@ static void test_forged_frames(void **state)
 		assert_non_null(copy);
 		memcpy(copy, wire.frames[0].data, len);
 		assert_int_equal(sender_delivered(fixture->sender, 2, (uint32_t)getpid(), copy, len,
-		                         &reader),
-		        FRAME_FOREIGN);
+					 &reader),
+			FRAME_FOREIGN);
 		free(copy);
 	}
 	for (size_t i = 0; i < wire.frames[0].len * 256; i++) {
@@ -472,7 +472,7 @@ static void test_forged_frames(void **state)
 		memcpy(copy, wire.frames[0].data, len);
 		copy[i / 256] = (char)(i % 256);
 		if (sender_delivered(fixture->sender, 2, (uint32_t)getpid(), copy, len, &reader) ==
-		        FRAME_MESSAGES) {
+			FRAME_MESSAGES) {
 			const void *data;
 			size_t data_len;
 
@@ -489,22 +489,22 @@ static void test_forged_frames(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_ring_before_own_join),
-	        cmocka_unit_test(test_left_and_back_in_one_ring_change),
-	        cmocka_unit_test(test_process_alone_is_told_at_once),
-	        cmocka_unit_test(test_ghost_is_left_out_and_fresh_when_back),
-	        cmocka_unit_test(test_second_process_of_another_node),
-	        cmocka_unit_test(test_second_process_of_our_node),
-	        cmocka_unit_test(test_self_left),
+		cmocka_unit_test(test_ring_before_own_join),
+		cmocka_unit_test(test_left_and_back_in_one_ring_change),
+		cmocka_unit_test(test_process_alone_is_told_at_once),
+		cmocka_unit_test(test_ghost_is_left_out_and_fresh_when_back),
+		cmocka_unit_test(test_second_process_of_another_node),
+		cmocka_unit_test(test_second_process_of_our_node),
+		cmocka_unit_test(test_self_left),
 #define TEST(name) cmocka_unit_test_setup_teardown(name, sender_setup, sender_teardown)
-	        TEST(test_nothing_is_sent_before_the_first_view),
-	        TEST(test_bounded_and_in_order),
-	        TEST(test_bounded_over_frames),
-	        TEST(test_try_again_keeps_the_order),
-	        TEST(test_a_lost_frame_is_noticed),
-	        TEST(test_leave_comes_last),
-	        TEST(test_limits),
-	        TEST(test_forged_frames),
+		TEST(test_nothing_is_sent_before_the_first_view),
+		TEST(test_bounded_and_in_order),
+		TEST(test_bounded_over_frames),
+		TEST(test_try_again_keeps_the_order),
+		TEST(test_a_lost_frame_is_noticed),
+		TEST(test_leave_comes_last),
+		TEST(test_limits),
+		TEST(test_forged_frames),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,7 +118,7 @@ static void test_reloading(void **state)
 	text[len] = '\0';
 	assert_int_equal(sscanf(text, "RELOADING=1\nMONOTONIC_USEC=%lld", &usec), 1);
 	assert_in_range(usec, before.tv_sec * 1000000 + before.tv_nsec / 1000,
-	        after.tv_sec * 1000000 + after.tv_nsec / 1000);
+		after.tv_sec * 1000000 + after.tv_nsec / 1000);
 }
 
 /* Nobody there, nobody wanted, or no address: nothing happens, nothing is waited for. */
@@ -180,11 +180,11 @@ static void test_watchdog(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(test_words, setup, teardown),
-	        {"test_words_abstract", test_words, setup_abstract, teardown, NULL},
-	        cmocka_unit_test_setup_teardown(test_reloading, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_nobody, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_watchdog, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_words, setup, teardown),
+		{"test_words_abstract", test_words, setup_abstract, teardown, NULL},
+		cmocka_unit_test_setup_teardown(test_reloading, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_watchdog, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("notify", tests, NULL, NULL);

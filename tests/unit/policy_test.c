@@ -25,11 +25,11 @@ struct stage {
 static int stage_set(void **ret_stage)
 {
 	static const struct fx_group groups[] = {
-	        {.name = "web", .preferred = "23", .resources = "web-ip"},
-	        {.name = "a", .resources = "a-ip"},
-	        {.name = "b", .resources = "b-ip"},
-	        {.name = "c", .resources = "c-ip"},
-	        {.name = NULL},
+		{.name = "web", .preferred = "23", .resources = "web-ip"},
+		{.name = "a", .resources = "a-ip"},
+		{.name = "b", .resources = "b-ip"},
+		{.name = "c", .resources = "c-ip"},
+		{.name = NULL},
 	};
 	struct stage *stage = calloc(1, sizeof(*stage));
 
@@ -139,7 +139,7 @@ static void test_what_stops_does_not_stay(void **test_state)
 static void test_an_owner_that_cannot_is_left(void **test_state)
 {
 	static const enum node_state bad[] = {
-	        NODE_OFFLINE, NODE_JOINING, NODE_DIFFERS, NODE_LEAVING, NODE_LOST};
+		NODE_OFFLINE, NODE_JOINING, NODE_DIFFERS, NODE_LEAVING, NODE_LOST};
 	struct stage *stage = *test_state;
 
 	put(stage, 0, GROUP_ONLINE, 1);
@@ -263,7 +263,7 @@ static void test_best_looks_past_the_owner(void **test_state)
 	assert_int_equal(policy_best(stage->config, &stage->state, &load, 0, 0), 1);
 	assert_int_equal(policy_best(stage->config, &stage->state, &load, 0, node_bit(1)), 2);
 	assert_int_equal(
-	        policy_best(stage->config, &stage->state, &load, 0, node_bit(1) | node_bit(2)), 0);
+		policy_best(stage->config, &stage->state, &load, 0, node_bit(1) | node_bit(2)), 0);
 	assert_int_equal(policy_best(stage->config, &stage->state, &load, 0, 7), CORE_NO_NODE);
 }
 
@@ -348,7 +348,7 @@ static void test_largest_cluster_is_decided_alike_each_time(void **test_state)
 			assert_choice(first[i], (uint8_t)(i % 32), POLICY_STAYS);
 	}
 	printf("# 32 nodes, %d groups: decided in %.2f ms at most (goal: 10 ms)\n", BIG_GROUPS,
-	        worst_ms);
+		worst_ms);
 	state_fini(&state);
 	free(config.groups);
 	free(first);
@@ -360,23 +360,23 @@ static void test_largest_cluster_is_decided_alike_each_time(void **test_state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-	        ON_STAGE(test_set_offline_comes_before_all),
-	        ON_STAGE(test_a_move_goes_to_its_target),
-	        ON_STAGE(test_a_target_that_cannot_is_passed_over),
-	        ON_STAGE(test_what_runs_stays),
-	        ON_STAGE(test_what_stops_does_not_stay),
-	        ON_STAGE(test_an_owner_that_cannot_is_left),
-	        ON_STAGE(test_preferred_owners_in_their_order),
-	        ON_STAGE(test_the_least_loaded_of_the_rest),
-	        ON_STAGE(test_what_counts_as_load),
-	        ON_STAGE(test_no_node),
-	        ON_STAGE(test_a_node_out_of_range_may_run_nothing),
-	        ON_STAGE(test_decide_spreads),
-	        ON_STAGE(test_decide_counts_what_stays_once),
-	        ON_STAGE(test_best_looks_past_the_owner),
-	        ON_STAGE(test_rank),
-	        cmocka_unit_test(test_each_reason_has_its_words),
-	        cmocka_unit_test(test_largest_cluster_is_decided_alike_each_time),
+		ON_STAGE(test_set_offline_comes_before_all),
+		ON_STAGE(test_a_move_goes_to_its_target),
+		ON_STAGE(test_a_target_that_cannot_is_passed_over),
+		ON_STAGE(test_what_runs_stays),
+		ON_STAGE(test_what_stops_does_not_stay),
+		ON_STAGE(test_an_owner_that_cannot_is_left),
+		ON_STAGE(test_preferred_owners_in_their_order),
+		ON_STAGE(test_the_least_loaded_of_the_rest),
+		ON_STAGE(test_what_counts_as_load),
+		ON_STAGE(test_no_node),
+		ON_STAGE(test_a_node_out_of_range_may_run_nothing),
+		ON_STAGE(test_decide_spreads),
+		ON_STAGE(test_decide_counts_what_stays_once),
+		ON_STAGE(test_best_looks_past_the_owner),
+		ON_STAGE(test_rank),
+		cmocka_unit_test(test_each_reason_has_its_words),
+		cmocka_unit_test(test_largest_cluster_is_decided_alike_each_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

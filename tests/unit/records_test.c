@@ -28,10 +28,10 @@
 	"address = \"" address "\"; } ); }"
 
 static const char config_text[] =
-        "cluster = { name = \"lab\"; };\n"
-        "nodes = ( { name = \"n1\"; }, { name = \"n2\"; }, { name = \"n3\"; } );\n"
-        "groups = ( " GROUP("web", "10.0.0.1/24") ", " GROUP("mail", "10.0.0.2/24") ", " GROUP(
-                "db", "10.0.0.3/24") " );\n";
+	"cluster = { name = \"lab\"; };\n"
+	"nodes = ( { name = \"n1\"; }, { name = \"n2\"; }, { name = \"n3\"; } );\n"
+	"groups = ( " GROUP("web", "10.0.0.1/24") ", " GROUP("mail", "10.0.0.2/24") ", " GROUP(
+		"db", "10.0.0.3/24") " );\n";
 
 struct fixture {
 	char dir[64], path[128];
@@ -138,10 +138,10 @@ static void test_saved(void **state)
 static void test_saved_hostile(void **state)
 {
 	static const char *const damaged[] = {"", "{", "[]", "null", "{\"version\":1}",
-	        "{\"version\":-1,\"offline\":[]}", "{\"version\":\"1\",\"offline\":[]}",
-	        "{\"version\":1,\"offline\":{}}", "{\"version\":1.5,\"offline\":[]}",
-	        "{\"version\":99999999999999999999,\"offline\":[\"web\"]}",
-	        "{\"version\":1,\"offline\":[\"\xff\"]}", "{\"version\":1,\"offline\":[\"web\"]"};
+		"{\"version\":-1,\"offline\":[]}", "{\"version\":\"1\",\"offline\":[]}",
+		"{\"version\":1,\"offline\":{}}", "{\"version\":1.5,\"offline\":[]}",
+		"{\"version\":99999999999999999999,\"offline\":[\"web\"]}",
+		"{\"version\":1,\"offline\":[\"\xff\"]}", "{\"version\":1,\"offline\":[\"web\"]"};
 	struct fixture *f = *state;
 	char *deep = malloc(100001);
 
@@ -172,12 +172,12 @@ static void load(struct fixture *f)
 static void add(struct fixture *f, int64_t wall_ms, const char *cause)
 {
 	struct core_record record = {.wall_ms = wall_ms,
-	        .group = 1,
-	        .from = 0,
-	        .to = 2,
-	        .cause = CAUSE_NODE_LEFT,
-	        .is_online = true,
-	        .phase_us = {-1, 0, 1500, 2, 3, 4}};
+		.group = 1,
+		.from = 0,
+		.to = 2,
+		.cause = CAUSE_NODE_LEFT,
+		.is_online = true,
+		.phase_us = {-1, 0, 1500, 2, 3, 4}};
 
 	snprintf(record.cause_text, sizeof(record.cause_text), "%s", cause);
 	history_add(f->daemon.history, &f->daemon, &record);
@@ -287,12 +287,12 @@ static void test_history_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(test_saved, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_saved_hostile, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_history, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_history_odd_text, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_history_damaged, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_history_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_saved, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_saved_hostile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_history, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_history_odd_text, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_history_damaged, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_history_bounded, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("records", tests, NULL, NULL);

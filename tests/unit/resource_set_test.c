@@ -76,8 +76,8 @@ static void wait_all(struct fixture *f)
 {
 	f->has_timed_out = false;
 	assert_int_equal(
-	        loop_timer_add(f->daemon.loop, GUARD_NS, on_guard, &f->daemon, "guard", &f->guard),
-	        0);
+		loop_timer_add(f->daemon.loop, GUARD_NS, on_guard, &f->daemon, "guard", &f->guard),
+		0);
 	loop_run(f->daemon.loop);
 	loop_timer_del(f->daemon.loop, &f->guard);
 	assert_false(f->has_timed_out);
@@ -89,16 +89,16 @@ static struct config *config_with(unsigned first, const char *start)
 	struct config_report report = {.file = "test.conf"};
 	struct config *config;
 	int len = snprintf(text, sizeof(text),
-	        "cluster = { name = \"lab\"; };\n"
-	        "nodes = ( { name = \"n1\"; }, { name = \"n2\"; }, { name = \"n3\"; } );\n"
-	        "groups = (\n");
+		"cluster = { name = \"lab\"; };\n"
+		"nodes = ( { name = \"n1\"; }, { name = \"n2\"; }, { name = \"n3\"; } );\n"
+		"groups = (\n");
 
 	for (unsigned i = first; i < N_GROUPS; i++)
 		len += snprintf(text + len, sizeof(text) - (size_t)len,
-		        "%s{ name = \"g%u\"; resources = ( { name = \"r%u\"; type = \"exec\"; "
-		        "start = \"%s\"; stop = \"/bin/true\"; on_node_loss = \"takeover\"; } ); "
-		        "}\n",
-		        i > first ? "," : "", i, i, start);
+			"%s{ name = \"g%u\"; resources = ( { name = \"r%u\"; type = \"exec\"; "
+			"start = \"%s\"; stop = \"/bin/true\"; on_node_loss = \"takeover\"; } ); "
+			"}\n",
+			i > first ? "," : "", i, i, start);
 	snprintf(text + len, sizeof(text) - (size_t)len, ");\n");
 	if (config_parse("test.conf", text, &config, &report) < 0)
 		fail_msg("%s", report.text);
@@ -124,7 +124,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	if (!f || loop_new(&f->daemon.loop) < 0 ||
-	        runner_new(f->daemon.loop, &f->daemon.runner) < 0)
+		runner_new(f->daemon.loop, &f->daemon.runner) < 0)
 		return -1;
 	*state = f;
 	return 0;
@@ -251,12 +251,12 @@ static void test_probe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(test_all_end, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_all_fail_at_once, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_all_called_off, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_switch, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_freed_while_busy, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_probe, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_all_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_all_fail_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_all_called_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_switch, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_freed_while_busy, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_probe, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("resource_set", tests, NULL, NULL);

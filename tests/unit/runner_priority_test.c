@@ -27,7 +27,7 @@ struct fixture {
 /* The child's own scheduler, then that of a child of it; field 41 of proc(5)'s stat is the policy.
  */
 static const char *const argv[] = {
-        "/bin/sh", "-c", "cut -d' ' -f41 /proc/$$/stat; cut -d' ' -f41 /proc/self/stat", NULL};
+	"/bin/sh", "-c", "cut -d' ' -f41 /proc/$$/stat; cut -d' ' -f41 /proc/self/stat", NULL};
 
 static void on_end(void *ctx, const struct runner_result *result)
 {
@@ -62,7 +62,7 @@ static void test_children_are_ordinary(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_children_are_ordinary),
+		cmocka_unit_test(test_children_are_ordinary),
 	};
 
 	return cmocka_run_group_tests_name("runner_priority", tests, NULL, NULL);

@@ -110,7 +110,7 @@ static void ended(void *ctx, const struct runner_result *result)
 }
 
 static struct runner_child *start(
-        struct fixture *f, struct outcome *outcome, int timeout_ms, const char *script)
+	struct fixture *f, struct outcome *outcome, int timeout_ms, const char *script)
 {
 	const char *const argv[] = {"/bin/sh", "-c", script, NULL};
 	struct runner_child *child;
@@ -197,9 +197,9 @@ static void test_what_cannot_be_run(void **state)
 		const char *file;
 		int timeout_ms, rc;
 	} cases[] = {
-	        {"/nonexistent/program", 100, -ENOENT}, {"/etc/passwd", 100, -EACCES},
-	        {"/etc", 100, -EACCES}, {"bin/true", 100, -EINVAL}, {"/bin/true", 0, -EINVAL},
-	        {NULL, 100, -EINVAL}, {script, 100, -ENOEXEC}, /* neither a program nor "#!" */
+		{"/nonexistent/program", 100, -ENOENT}, {"/etc/passwd", 100, -EACCES},
+		{"/etc", 100, -EACCES}, {"bin/true", 100, -EINVAL}, {"/bin/true", 0, -EINVAL},
+		{NULL, 100, -EINVAL}, {script, 100, -ENOEXEC}, /* neither a program nor "#!" */
 	};
 
 	assert_true(fd >= 0);
@@ -210,8 +210,8 @@ static void test_what_cannot_be_run(void **state)
 		const char *const argv[] = {cases[i].file, NULL};
 
 		assert_int_equal(
-		        runner_start(f->runner, argv, cases[i].timeout_ms, ended, &outcome, NULL),
-		        cases[i].rc);
+			runner_start(f->runner, argv, cases[i].timeout_ms, ended, &outcome, NULL),
+			cases[i].rc);
 	}
 	unlink(script);
 	run_for(f, 10 * MS);
@@ -235,21 +235,21 @@ static void test_nothing_is_inherited(void **state)
 	sigprocmask(SIG_BLOCK, &set, &old);
 	signal(SIGPIPE, SIG_IGN);
 	run(f, &outcome, LONG_MS,
-	        "for i in 3 4 5 6 7 8 9 200 201 202 203 204 205 206 207 208 209; do"
-	        "  test -e /proc/$$/fd/$i && test $i -gt 10 && echo fd $i; done\n"
-	        "readlink /proc/$$/fd/0; test /proc/$$/fd/1 -ef /proc/$$/fd/2 && echo same\n"
-	        /* of grep itself, for dash blocks signals while it forks */
-	        "grep SigBlk /proc/self/status; grep SigIgn /proc/self/status;"
-	        "pwd; echo notify=$NOTIFY_SOCKET\n"
-	        "read pid comm state parent group session rest </proc/$$/stat\n"
-	        "test $pid = $$ -a $group = $$ -a $session = $$ && echo leader");
+		"for i in 3 4 5 6 7 8 9 200 201 202 203 204 205 206 207 208 209; do"
+		"  test -e /proc/$$/fd/$i && test $i -gt 10 && echo fd $i; done\n"
+		"readlink /proc/$$/fd/0; test /proc/$$/fd/1 -ef /proc/$$/fd/2 && echo same\n"
+		/* of grep itself, for dash blocks signals while it forks */
+		"grep SigBlk /proc/self/status; grep SigIgn /proc/self/status;"
+		"pwd; echo notify=$NOTIFY_SOCKET\n"
+		"read pid comm state parent group session rest </proc/$$/stat\n"
+		"test $pid = $$ -a $group = $$ -a $session = $$ && echo leader");
 	signal(SIGPIPE, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	unsetenv("NOTIFY_SOCKET");
 	close(fd);
 	assert_int_equal(sscanf(outcome.output, "/dev/null\nsame\nSigBlk: %llx\nSigIgn: %llx%n",
-	                         &blocked, &ignored, &len),
-	        2);
+				 &blocked, &ignored, &len),
+		2);
 	assert_int_equal(blocked, 0);
 	/* posix_spawn leaves the C library's own two signals ignored. */
 	assert_int_equal(ignored & ~0x180000000ULL, 0);
@@ -343,9 +343,9 @@ static void test_deadline_kills_the_group(void **state)
 	struct outcome outcome;
 
 	run(*state, &outcome, 300,
-	        "(trap 'echo grandchild says bye; exit 0' TERM; while :; do sleep 0.1; done) &"
-	        "trap '' TERM; (while :; do sleep 1; done) & echo $!;"
-	        "setsid sleep 1000 & echo $!; wait");
+		"(trap 'echo grandchild says bye; exit 0' TERM; while :; do sleep 0.1; done) &"
+		"trap '' TERM; (while :; do sleep 1; done) & echo $!;"
+		"setsid sleep 1000 & echo $!; wait");
 	assert_int_equal(outcome.end, RUNNER_TIMED_OUT);
 	assert_true(outcome.took_ns >= (300 + RUNNER_GRACE_MS) * MS);
 	assert_true(outcome.took_ns < 5000 * MS);
@@ -362,8 +362,8 @@ static void test_deadline_is_gentle_first(void **state)
 	int stubborn;
 
 	run(*state, &outcome, 300,
-	        "(trap '' TERM; while :; do sleep 1; done) & echo $!;"
-	        "trap 'echo bye; exit 0' TERM; sleep 1000 & wait");
+		"(trap '' TERM; while :; do sleep 1; done) & echo $!;"
+		"trap 'echo bye; exit 0' TERM; sleep 1000 & wait");
 	assert_int_equal(outcome.end, RUNNER_TIMED_OUT);
 	assert_int_equal(outcome.code, 0);
 	assert_true(outcome.took_ns >= 300 * MS);
@@ -400,7 +400,7 @@ static void test_cancel(void **state)
 	int stubborn;
 
 	child = start(f, &outcome, LONG_MS,
-	        "(trap '' TERM; while :; do sleep 1; done) & echo $!; sleep 1000");
+		"(trap '' TERM; while :; do sleep 1; done) & echo $!; sleep 1000");
 	loop_timer_add(f->loop, 200 * MS, cancel_child, child, "cancel", NULL);
 	run_guarded(f);
 	assert_int_equal(outcome.end, RUNNER_CANCELED);
@@ -449,7 +449,7 @@ static void test_forget(void **state)
 	assert_true(fd >= 0);
 	close(fd);
 	snprintf(script, sizeof(script), "trap '' TERM; echo $$ >%s; while :; do sleep 1; done",
-	        path);
+		path);
 	child = start(f, &outcome, LONG_MS, script);
 	pid = pid_from_file(f, path);
 	runner_forget(child);
@@ -517,9 +517,9 @@ static void test_too_many_and_free(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	for (int i = 0; i < RUNNER_CHILDREN_MAX; i++)
 		assert_int_equal(
-		        runner_start(f->runner, argv, LONG_MS, count_end, &n_ended, NULL), 0);
+			runner_start(f->runner, argv, LONG_MS, count_end, &n_ended, NULL), 0);
 	assert_int_equal(
-	        runner_start(f->runner, argv, LONG_MS, count_end, &n_ended, NULL), -EAGAIN);
+		runner_start(f->runner, argv, LONG_MS, count_end, &n_ended, NULL), -EAGAIN);
 	assert_int_equal(count_children(), n_before + RUNNER_CHILDREN_MAX);
 	runner_free(f->runner);
 	assert_int_equal(count_children(), n_before);
@@ -574,21 +574,21 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-	        TEST(test_exit_codes),
-	        TEST(test_what_cannot_be_run),
-	        TEST(test_nothing_is_inherited),
-	        TEST(test_output_keeps_the_last_lines),
-	        TEST(test_output_is_printable),
-	        TEST(test_output_closed_early),
-	        TEST(test_flood_neither_grows_nor_blocks),
-	        TEST(test_deadline_kills_the_group),
-	        TEST(test_deadline_is_gentle_first),
-	        TEST(test_normal_end_leaves_servers_alone),
-	        TEST(test_cancel),
-	        TEST(test_forget),
-	        TEST(test_held_by_a_tracer),
-	        TEST(test_200_at_once),
-	        TEST(test_too_many_and_free),
+		TEST(test_exit_codes),
+		TEST(test_what_cannot_be_run),
+		TEST(test_nothing_is_inherited),
+		TEST(test_output_keeps_the_last_lines),
+		TEST(test_output_is_printable),
+		TEST(test_output_closed_early),
+		TEST(test_flood_neither_grows_nor_blocks),
+		TEST(test_deadline_kills_the_group),
+		TEST(test_deadline_is_gentle_first),
+		TEST(test_normal_end_leaves_servers_alone),
+		TEST(test_cancel),
+		TEST(test_forget),
+		TEST(test_held_by_a_tracer),
+		TEST(test_200_at_once),
+		TEST(test_too_many_and_free),
 	};
 
 	if (argc == 2 && strcmp(argv[1], "tracer") == 0)

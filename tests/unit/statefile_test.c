@@ -207,13 +207,13 @@ static void test_hanging_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test_setup_teardown(test_replace, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_append, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_torn, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_begun_anew, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_unreadable, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_no_folder, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_hanging_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_replace, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_append, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_torn, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_begun_anew, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unreadable, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_folder, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hanging_disk, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("statefile", tests, NULL, NULL);

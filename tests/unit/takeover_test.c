@@ -16,15 +16,15 @@
 static struct takeover_facts facts_of_token(int64_t token_ms)
 {
 	return (struct takeover_facts){
-	        .token_ms = token_ms,
-	        .consensus_ms = token_ms * 6 / 5,
-	        .hold_ms = token_ms * 10 / 42 * 4 / 5 - 10,
-	        .token_retransmits = 4,
-	        .knet_ping_interval_ms = 200,
-	        .knet_ping_timeout_ms = 600,
-	        .expected_votes = 3,
-	        .n_nodes = 3,
-	        .encrypted = true,
+		.token_ms = token_ms,
+		.consensus_ms = token_ms * 6 / 5,
+		.hold_ms = token_ms * 10 / 42 * 4 / 5 - 10,
+		.token_retransmits = 4,
+		.knet_ping_interval_ms = 200,
+		.knet_ping_timeout_ms = 600,
+		.expected_votes = 3,
+		.n_nodes = 3,
+		.encrypted = true,
 	};
 }
 
@@ -113,16 +113,16 @@ static void test_warnings(void **state)
 	facts.knet_ping_interval_ms = facts.knet_ping_timeout_ms = 0; /* not known */
 	expect_warning(&facts, NULL);
 	facts = (struct takeover_facts){
-	        .token_ms = 1150, .n_nodes = 3, .two_node = true, .knet_ping_timeout_ms = 1};
+		.token_ms = 1150, .n_nodes = 3, .two_node = true, .knet_ping_timeout_ms = 1};
 	assert_int_equal(takeover_warnings(&facts, warnings), 6);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_measured),
-	        cmocka_unit_test(test_limit),
-	        cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_measured),
+		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_warnings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
