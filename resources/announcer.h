@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Sends announcements: the first at once, repeats after 0.1, 0.3, 1 and 3 s, paced over all
- * addresses.
+ * addresses. Of many addresses at once, each one's second frame waits until the others have had
+ * their first.
  *
  * One packet socket for all links. The frames go the ordinary way through the queueing discipline,
  * so what filters egress filters them too.
@@ -27,13 +28,15 @@ struct announcement {
 	struct ip_address address;
 	uint8_t mac[ANNOUNCE_MAC_LEN];
 	int ifindex;
-	int64_t *ret_sent_ns; /* CLOCK_BOOTTIME when the last frame of the first round was sent */
+	int64_t *ret_sent_ns; /* CLOCK_BOOTTIME when it was first announced */
 
 	/* announcer.c's own */
 	TAILQ_ENTRY(announcement) link;
 	bool is_pending;
-	uint8_t round; /* the next one: 0 the first, then the repeats */
-	uint8_t tries; /* of the first round */
+	bool is_split;  /* the first round goes frame by frame */
+	bool is_second; /* and the first frame was sent */
+	uint8_t round;  /* the next one: 0 the first, then the repeats */
+	uint8_t tries;  /* of the first round */
 	int64_t first_ns, due_ns;
 };
 
