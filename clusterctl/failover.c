@@ -37,7 +37,8 @@ static enum ctl_exit failover_run(int argc, char **argv)
 		default: return ctl_usage(&verb_failover, NULL);
 		}
 	if (optind + 1 != argc)
-		return ctl_usage(&verb_failover, "give the name of one group or resource");
+		return ctl_usage(&verb_failover,
+			"give the name of one group or resource (and seconds as --wait=5)");
 	order.name = argv[optind];
 	return order_send(&order);
 }

@@ -45,7 +45,7 @@ static enum ctl_exit order_run(const struct verb *verb, int argc, char **argv)
 		default: return ctl_usage(verb, NULL);
 		}
 	if (optind + 1 != argc)
-		return ctl_usage(verb, "give the name of one group");
+		return ctl_usage(verb, "give the name of one group (and seconds as --wait=5)");
 	order.name = argv[optind];
 	return order_send(&order);
 }

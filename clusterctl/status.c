@@ -181,6 +181,8 @@ static void print_status(const json_t *doc)
 	if (*text_of(doc, "difference"))
 		print_problem(
 			&n_problems, &style, "the difference", "", text_of(doc, "difference"));
+	if (*text_of(doc, "reload"))
+		print_problem(&n_problems, &style, "", "", text_of(doc, "reload"));
 	print_node_problems(doc, &style, &n_problems);
 	print_group_problems(doc, &style, &n_problems);
 }

@@ -333,8 +333,7 @@ static int read_failed(struct config_report *report, int rc)
 			CONFIG_FILE_MAX >> 20);
 	else
 		config_report_add(report, false, 0, NULL,
-			"cannot be read: %s; mend that, or name another file with -c",
-			strerror(-rc));
+			"cannot be read: %s; mend that, or name another file", strerror(-rc));
 	return -EINVAL;
 }
 

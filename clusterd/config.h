@@ -82,8 +82,9 @@ void config_check_names(const struct config *config, struct config_report *repor
  * addresses, which serve corosync-conf alone and must not keep nodes apart. */
 char *config_print(const struct config *config);
 
-/* What differs first between two core.texts, for people: "group web: failback = true there, false
- * here". theirs may be any bytes up to its NUL. "" if they are equal. */
+/* What differs first between two core.texts, for people: "group web: failback = true in the
+ * cluster, false in the node's file". theirs may be any bytes up to its NUL. "" if they are equal.
+ */
 void config_difference(const char *theirs, const char *ours, char *ret_text, size_t size);
 
 /* Value of a key of the resource's type; the key must exist in its table. */

@@ -191,7 +191,7 @@ static void say_values(const struct walk *a, const struct walk *b, char *ret_tex
 	name_object(a, object);
 	show_value(a->val, b->val, theirs);
 	show_value(b->val, a->val, ours);
-	snprintf(ret_text, size, "%s: %.*s = %s there, %s here", object,
+	snprintf(ret_text, size, "%s: %.*s = %s in the cluster, %s in the node's file", object,
 		a->key.len < CORE_NAME_SIZE ? (int)a->key.len : CORE_NAME_SIZE - 1, a->key.s,
 		theirs, ours);
 }
@@ -207,7 +207,7 @@ static void say_extra(const struct walk *walk, bool is_theirs, char *ret_text, s
 
 	name_object(walk, object);
 	show_value(walk->val, walk->val, value);
-	snprintf(ret_text, size, "%s: %.*s = %s there, %s here", object,
+	snprintf(ret_text, size, "%s: %.*s = %s in the cluster, %s in the node's file", object,
 		walk->key.len < CORE_NAME_SIZE ? (int)walk->key.len : CORE_NAME_SIZE - 1,
 		walk->key.s, is_theirs ? value : rest, is_theirs ? rest : value);
 }
@@ -222,14 +222,16 @@ static void say_objects(const struct walk *a, const char *theirs, const struct w
 	name_object(a, there);
 	name_object(b, here);
 	if (a_is_missing && b_is_missing && a->section == b->section)
-		snprintf(ret_text, size, "%s: only there; %s: only here", there, here);
+		snprintf(ret_text, size, "%s: only in the cluster; %s: only in the node's file",
+			there, here);
 	else if (a_is_missing)
-		snprintf(ret_text, size, "%s: only there", there);
+		snprintf(ret_text, size, "%s: only in the cluster", there);
 	else if (b_is_missing)
-		snprintf(ret_text, size, "%s: only here", here);
+		snprintf(ret_text, size, "%s: only in the node's file", here);
 	else
-		snprintf(ret_text, size, "the order differs: %s there, where %s stands here", there,
-			here);
+		snprintf(ret_text, size,
+			"the order differs: %s in the cluster, where %s stands in the node's file",
+			there, here);
 }
 
 void config_difference(const char *theirs, const char *ours, char *ret_text, size_t size)

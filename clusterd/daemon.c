@@ -190,6 +190,7 @@ static void reload(struct daemon *daemon)
 	if (report.text)
 		log_write(rc < 0 ? LOG_ERR : LOG_WARNING, "%s", report.text);
 	config_report_fini(&report);
+	daemon->reload_failed = rc < 0;
 	if (rc < 0) {
 		log_error("%s was not loaded; the config in force stays", daemon->config_file);
 		return;

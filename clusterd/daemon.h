@@ -43,6 +43,7 @@ struct daemon {
 	int64_t lost_ns;     /* the latest tie to corosync; 0: none was */
 	int64_t shutdown_ns; /* when corosync asked to stop */
 	bool is_stepping, is_stopping, corosync_stops, connect_noted, found_stopped;
+	bool reload_failed; /* the file on disk has errors */
 	int exit_code;
 };
 

@@ -167,6 +167,17 @@ static json_t *groups_json(const struct daemon *daemon)
 	return groups;
 }
 
+static const char *reload_text(const struct daemon *daemon)
+{
+	if (daemon->reload_failed)
+		return "the config file on this node has errors and was not loaded: clusterd -n "
+		       "tells which";
+	if (daemon->loaded)
+		return "a newly loaded config waits: it comes into force when every running node "
+		       "has loaded it and each group that it changes or removes is offline";
+	return "";
+}
+
 json_t *status_json(const struct daemon *daemon)
 {
 	const struct loop_stats *stats = loop_stats(daemon->loop);
@@ -178,13 +189,14 @@ json_t *status_json(const struct daemon *daemon)
 	if (core && daemon->membership)
 		snprintf(ring_text, sizeof(ring_text), "%u.%llx", ring.nodeid,
 			(unsigned long long)ring.seq);
-	return json_pack("{s:b, s:s, s:s, s:s, s:s, s:o, s:b, s:s, s:o, s:o, s:I, s:f, "
+	return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:s, s:o, s:o, s:I, s:f, "
 			 "s:{s:f, s:s, s:I}, s:i, s:o, s:o}",
 		"ok", 1, "cluster", daemon->config->core.cluster_name, "node",
 		core ? daemon->config->core.nodes[core_own_node(core)].name : "", "version",
 		PACKAGE_VERSION, "phase", daemon->is_stopping ? "leaving" : core_phase_name(phase),
-		"difference", json_text(core && phase == CORE_DIFFERS ? core_difference(core) : ""),
-		"quorate", core && core_is_quorate(core), "ring", ring_text, "config_digest",
+		"reload", reload_text(daemon), "difference",
+		json_text(core && phase == CORE_DIFFERS ? core_difference(core) : ""), "quorate",
+		core && core_is_quorate(core), "ring", ring_text, "config_digest",
 		hex(daemon->config->core.digest), "state_digest",
 		core ? hex(state_digest(core_state(core))) : json_string(""), "state_version",
 		(json_int_t)(core ? core_state(core)->version : 0), "uptime_s",

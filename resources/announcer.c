@@ -23,6 +23,10 @@
 #define ANNOUNCER_RETRY_NS 1000000    /* of the first round */
 #define ANNOUNCER_FIRST_TRIES_MAX 100 /* then it counts as a lost frame */
 #define ANNOUNCER_SEND_BUFFER (4 << 20)
+/* A frame costs 5 to 15 us, so a thousand second frames would keep the last address waiting. */
+#define ANNOUNCER_SPLIT_MIN 9          /* addresses in one start */
+#define ANNOUNCER_SPLIT_NS 50000000    /* between the two frames */
+#define ANNOUNCER_SECONDS_PER_TURN 128 /* then the loop has its turn */
 
 #define MS 1000000LL
 static const int64_t repeat_ns[ANNOUNCER_REPEATS] = {100 * MS, 300 * MS, 1000 * MS, 3000 * MS};
@@ -79,8 +83,16 @@ static void put_pending(struct announcer *announcer, struct announcement *announ
 static void next_round(
 	struct announcer *announcer, struct announcement *announcement, int64_t now_ns)
 {
-	if (announcement->round == 0)
+	if (announcement->round == 0 && !announcement->is_second)
 		announcement->first_ns = now_ns;
+	if (announcement->is_split && !announcement->is_second) {
+		announcement->is_second = true;
+		announcement->tries = 0;
+		announcement->due_ns = now_ns + ANNOUNCER_SPLIT_NS;
+		put_pending(announcer, announcement);
+		return;
+	}
+	announcement->is_split = announcement->is_second = false;
 	do {
 		if (announcement->round == ANNOUNCER_REPEATS) {
 			announcer_drop(announcer, announcement);
@@ -96,6 +108,11 @@ static void batch_add(struct announcer *announcer, struct announcement *announce
 	struct announce_frame *frames = &announcer->frames[announcer->n_frames];
 	size_t n = announce_build(&announcement->address, announcement->mac, frames);
 
+	if (announcement->is_split) {
+		if (announcement->is_second)
+			frames[0] = frames[1];
+		n = 1;
+	}
 	for (size_t i = announcer->n_frames; i < announcer->n_frames + n; i++) {
 		struct announce_frame *frame = &announcer->frames[i];
 
@@ -155,7 +172,8 @@ static void batch_flush(struct announcer *announcer)
 	for (size_t i = 0; i < announcer->n_batch; i++) {
 		struct announcement *announcement = announcer->batch[i];
 
-		if (i < done && announcement->round == 0 && announcement->ret_sent_ns)
+		if (i < done && announcement->round == 0 && !announcement->is_second &&
+			announcement->ret_sent_ns)
 			*announcement->ret_sent_ns = now_ns;
 		if (i < done || announcement->round > 0 ||
 			++announcement->tries >= ANNOUNCER_FIRST_TRIES_MAX) {
@@ -174,6 +192,8 @@ void announcer_start(struct announcer *announcer, struct announcement *const *li
 		announcer_drop(announcer, list[i]);
 		list[i]->round = 0;
 		list[i]->tries = 0;
+		list[i]->is_split = n >= ANNOUNCER_SPLIT_MIN && list[i]->address.family == AF_INET;
+		list[i]->is_second = false;
 		batch_add(announcer, list[i]);
 		if (batch_is_full(announcer))
 			batch_flush(announcer);
@@ -182,54 +202,66 @@ void announcer_start(struct announcer *announcer, struct announcement *const *li
 		batch_flush(announcer);
 }
 
-/* Is its turn now? If not, *wake_ns becomes the time to look again, if that is earlier. */
+/* One call of on_timer. */
+struct turn {
+	int64_t now_ns, wake_ns; /* wake_ns: when to look again */
+	size_t repeated;         /* frames */
+	size_t seconds;          /* second frames of the first round */
+};
+
+/* Is its turn now? If not, turn->wake_ns becomes the time to look again, if that is earlier. */
 static bool is_due(const struct announcer *announcer, const struct announcement *announcement,
-	int64_t now_ns, size_t repeated, int64_t *wake_ns)
+	struct turn *turn)
 {
 	int64_t due_ns = announcement->due_ns;
 
 	if (announcement->round > 0) {
 		if (due_ns < announcer->repeat_after_ns)
 			due_ns = announcer->repeat_after_ns;
-		if (due_ns <= now_ns && repeated >= ANNOUNCER_BURST)
-			due_ns = now_ns + 1; /* the pace, set after this burst, decides */
+		if (due_ns <= turn->now_ns && turn->repeated >= ANNOUNCER_BURST)
+			/* The pace, set after this burst, decides. */
+			due_ns = turn->now_ns +
+				 1000000000 / ANNOUNCER_REPEAT_FRAMES_PER_S * ANNOUNCER_BURST;
+	} else if (announcement->is_second && due_ns <= turn->now_ns &&
+		   turn->seconds >= ANNOUNCER_SECONDS_PER_TURN) {
+		due_ns = turn->now_ns + 1;
 	}
-	if (due_ns <= now_ns)
+	if (due_ns <= turn->now_ns)
 		return true;
-	if (due_ns < *wake_ns)
-		*wake_ns = due_ns;
+	if (due_ns < turn->wake_ns)
+		turn->wake_ns = due_ns;
 	return false;
 }
 
-/* Sends what is due: the first round without limit, repeats as the pace allows. What was sent moves
+/* Sends what is due: the first round at once, repeats as the pace allows. What was sent moves
  * to the list's end, so no address waits longer than the others. */
 static void on_timer(void *ctx)
 {
 	struct announcer *announcer = ctx;
 	struct announcement *announcement, *next, *last;
-	int64_t now_ns = clock_boottime_ns(), wake_ns = INT64_MAX;
-	size_t repeated = 0;
+	struct turn turn = {.now_ns = clock_boottime_ns(), .wake_ns = INT64_MAX};
 
 	last = TAILQ_LAST(&announcer->pending, announcement_list);
 	for (announcement = TAILQ_FIRST(&announcer->pending); announcement; announcement = next) {
 		next = announcement == last ? NULL : TAILQ_NEXT(announcement, link);
-		if (!is_due(announcer, announcement, now_ns, repeated, &wake_ns))
+		if (!is_due(announcer, announcement, &turn))
 			continue;
 		if (announcement->round > 0)
-			repeated += announcement->address.family == AF_INET ? 2 : 1;
+			turn.repeated += announcement->address.family == AF_INET ? 2 : 1;
+		else
+			turn.seconds += announcement->is_second;
 		batch_add(announcer, announcement);
 		if (batch_is_full(announcer))
 			batch_flush(announcer);
 	}
 	if (announcer->n_batch > 0)
 		batch_flush(announcer);
-	if (repeated > 0)
+	if (turn.repeated > 0)
 		announcer->repeat_after_ns =
-			now_ns + (int64_t)repeated * (1000000000 / ANNOUNCER_REPEAT_FRAMES_PER_S);
-	if (repeated >= ANNOUNCER_BURST && wake_ns < announcer->repeat_after_ns)
-		wake_ns = announcer->repeat_after_ns;
-	if (wake_ns != INT64_MAX)
-		wake_at(announcer, wake_ns);
+			turn.now_ns +
+			(int64_t)turn.repeated * (1000000000 / ANNOUNCER_REPEAT_FRAMES_PER_S);
+	if (turn.wake_ns != INT64_MAX)
+		wake_at(announcer, turn.wake_ns);
 }
 
 int announcer_new(struct loop *loop, struct announcer **ret_announcer)

@@ -31,7 +31,7 @@ fi
 build() {
 	build_log=$1
 	shift
-	if ! { { [ -f configure ] || autoreconf -fi; } &&
+	if ! { { { [ -f configure ] && [ -f Makefile.in ] && [ -f build-aux/install-sh ]; } || autoreconf -fi; } &&
 		{ [ -f Makefile ] && [ Makefile -nt configure ] || ./configure "$@"; } &&
 		make -j"$(nproc)"; } </dev/null >"$build_log" 2>&1; then
 		tail -n 40 "$build_log" >&2

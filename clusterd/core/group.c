@@ -77,6 +77,9 @@ bool group_apply(struct group_rec *group, enum group_event event, uint8_t node)
 		break;
 	default: break;
 	}
+	/* Set offline, it is nobody's: the next start is no move. */
+	if (group->state == GROUP_OFFLINE && !group->enabled)
+		group->origin = CORE_NO_NODE;
 	if (group->state == GROUP_ONLINE) {
 		group->origin = group->owner;
 		group->target = CORE_NO_NODE;

@@ -327,7 +327,8 @@ static void report_started(struct core *core, uint32_t group)
 	const struct local_group *local = &core->local[group];
 	struct msg msg = {.type = MSG_STARTED};
 
-	msg.phase_us[PHASE_RELEASE] = local->release_us;
+	msg.phase_us[PHASE_RELEASE] =
+		core->state.groups[group].origin == CORE_NO_NODE ? -1 : local->release_us;
 	msg.phase_us[PHASE_QUORUM] = since(local->quorum_us, local->proof_us);
 	msg.phase_us[PHASE_DECIDED] = since(local->decided_us, local->proof_us);
 	msg.phase_us[PHASE_ADDRESS] = since(local->set_us, local->proof_us);

@@ -17,12 +17,13 @@ from bench_lab import LIMIT_S, LabError, holders, host_pid, wait
 SNIFF = pathlib.Path(__file__).with_name("sniff.py")
 
 
-SUBNET = "10.90.0.0/16"
+PREFIX = "10.90."
+SUBNET = PREFIX + "0.0/16"
 
 
 def many(n):
 	"""N addresses of a subnet of their own."""
-	return [f"10.90.{i // 250}.{i % 250 + 1}/16" for i in range(n)]
+	return [f"{PREFIX}{i // 250}.{i % 250 + 1}/16" for i in range(n)]
 
 
 def prepare(lab):
@@ -31,16 +32,20 @@ def prepare(lab):
 
 
 class Sniffer:
-	def __init__(self, lab, ignored_mac):
-		self.process = lab.judge.popen([sys.executable, SNIFF, ignored_mac],
+	def __init__(self, lab, ignored_mac, n):
+		self.process = lab.judge.popen([sys.executable, SNIFF, ignored_mac, PREFIX, n],
 			stdout=subprocess.PIPE, text=True)
 		if self.process.stdout.readline() != "started\n":
 			self.process.wait()
 			raise LabError("the sniffer does not start in the judge")
 
-	def stop(self):
-		self.process.terminate()
-		out, _ = self.process.communicate(timeout=LIMIT_S)
+	def result(self):
+		"""When all were heard; after a while also what was heard till then."""
+		try:
+			out, _ = self.process.communicate(timeout=LIMIT_S / 2)
+		except subprocess.TimeoutExpired:
+			self.process.terminate()
+			out, _ = self.process.communicate(timeout=LIMIT_S)
 		if self.process.returncode != 0:
 			raise LabError(f"sniffer: status {self.process.returncode}")
 		return json.loads(out)
@@ -57,13 +62,13 @@ def last_has_come(lab, contender, old):
 
 def takeover(lab, contender, old):
 	"""Cuts the holder's links; the times of the first and the last announcement."""
-	sniffer = Sniffer(lab, lab.node(old).mac)
+	sniffer = Sniffer(lab, lab.node(old).mac, len(contender.addresses))
 	try:
 		contender.cut(lab, old)
 		new = wait(lambda: last_has_come(lab, contender, old), LIMIT_S,
 			f"another node than {old} to hold the last address")[0]
+		heard = sniffer.result()
 		done = contender.result(lab, new)
-		heard = sniffer.stop()
 	except BaseException:
 		sniffer.kill()
 		raise

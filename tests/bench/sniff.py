@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Hears gratuitous ARP on eth0 and tells when each address was first announced.
 
-Run in the lab's judge by addresses.py; told to ignore the machine that held the addresses before.
-Stamps are the kernel's. On SIGTERM it prints one line of JSON: first (address -> CLOCK_REALTIME in
+sniff.py MAC PREFIX N: run in the lab's judge by addresses.py; MAC is the machine that held the
+addresses before, and is not listened to. Stamps are the kernel's. When N addresses that begin with
+PREFIX were announced, or on SIGTERM, it prints one line of JSON: first (address -> CLOCK_REALTIME in
 ns) and dropped (frames the socket had no room for, which would make the rest worthless).
 """
 
@@ -20,19 +21,23 @@ SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
 BUFFER = 64 << 20
 
 
-def take(sock, ignored, first):
+def take(sock, ignored, prefix, first):
 	frame, control, _, _ = sock.recvmsg(128, 128)
 	spa, tpa = frame[28:32], frame[38:42]
 	if spa != tpa or frame[22:28] == ignored:
 		return
+	address = socket.inet_ntoa(spa)
+	if not address.startswith(prefix):
+		return
 	for level, kind, data in control:
 		if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
 			seconds, nanoseconds = struct.unpack("qq", data[:16])
-			first.setdefault(socket.inet_ntoa(spa), seconds * 1000000000 + nanoseconds)
+			first.setdefault(address, seconds * 1000000000 + nanoseconds)
 
 
 def main():
 	ignored = bytes.fromhex(sys.argv[1].replace(":", ""))
+	prefix, wanted = sys.argv[2], int(sys.argv[3])
 	sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ARP))
 	sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
 	sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
@@ -45,11 +50,11 @@ def main():
 	first = {}
 	print("started", flush=True)
 	is_over = False
-	while True:
+	while len(first) < wanted:
 		ready, _, _ = select.select([sock, wake], [], [], 0 if is_over else None)
 		is_over = is_over or wake in ready
 		if sock in ready:
-			take(sock, ignored, first)
+			take(sock, ignored, prefix, first)
 		elif is_over:
 			break
 	_, dropped = struct.unpack("II", sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))

@@ -31,55 +31,62 @@ static const struct {
 } cases[] = {
 	{HEAD WEB, HEAD WEB, ""},
 	{"cluster = { name = \"prod\"; };" NODES WEB, HEAD WEB,
-		"cluster: name = \"prod\" there, \"lab\" here"},
+		"cluster: name = \"prod\" in the cluster, \"lab\" in the node's file"},
 	{"cluster = { name = \"lab\"; unsafe_without_fencing = true; };" NODES WEB, HEAD WEB,
-		"cluster: unsafe_without_fencing = true there, false here"},
+		"cluster: unsafe_without_fencing = true in the cluster, false in the node's file"},
 	{HEAD "groups = ( " GROUP("web", "failback = true;", SRV("srv", "")) " );", HEAD WEB,
-		"group web: failback = true there, false here"},
+		"group web: failback = true in the cluster, false in the node's file"},
 	{HEAD WEB, HEAD "groups = ( " GROUP("web", "failback = true;", SRV("srv", "")) " );",
-		"group web: failback = false there, true here"},
+		"group web: failback = false in the cluster, true in the node's file"},
 	{HEAD "groups = ( " GROUP(
 		 "web", "preferred_owners = [ \"n1\", \"n2\" ];", SRV("srv", "")) " );",
 		HEAD "groups = ( " GROUP("web", "preferred_owners = [ \"n2\" ]; failback = true;",
 			SRV("srv", "")) " );",
-		"group web: preferred_owners = [ \"n1\", \"n2\" ] there, [ \"n2\" ] here"},
+		"group web: preferred_owners = [ \"n1\", \"n2\" ] in the cluster, [ \"n2\" ] in "
+		"the node's file"},
 	{HEAD "groups = ( " GROUP("web", "preferred_owners = [ \"n1\" ];", SRV("srv", "")) " );",
-		HEAD WEB, "group web: preferred_owners = [ \"n1\" ] there, not set here"},
+		HEAD WEB,
+		"group web: preferred_owners = [ \"n1\" ] in the cluster, not set in the node's "
+		"file"},
 	{HEAD "groups = ( " GROUP("web", "", SRV("srv", "")) ", " GROUP(
 		 "db", "", SRV("db1", "")) " );",
-		HEAD WEB, "group db: only there"},
+		HEAD WEB, "group db: only in the cluster"},
 	{HEAD WEB,
 		HEAD "groups = ( " GROUP("db", "", SRV("db1", "")) ", " GROUP(
 			"web", "", SRV("srv", "")) " );",
-		"group db: only here"},
+		"group db: only in the node's file"},
 	{HEAD WEB, HEAD "groups = ( " GROUP("db", "", SRV("srv", "")) " );",
-		"group web: only there; group db: only here"},
+		"group web: only in the cluster; group db: only in the node's file"},
 	{HEAD "groups = ( " GROUP("a", "", SRV("a1", "")) ", " GROUP("b", "", SRV("b1", "")) " );",
 		HEAD "groups = ( " GROUP("b", "", SRV("b1", "")) ", " GROUP(
 			"a", "", SRV("a1", "")) " );",
-		"the order differs: group a there, where group b stands here"},
+		"the order differs: group a in the cluster, where group b stands in the node's "
+		"file"},
 	{HEAD "groups = ( " GROUP("web", "", SRV("srv", "") ", " SRV("two", "")) " );", HEAD WEB,
-		"resource two of group web: only there"},
+		"resource two of group web: only in the cluster"},
 	{HEAD "groups = ( " GROUP("web", "", SRV("srv", "")) ", " GROUP(
 		 "x", "", SRV("x1", "")) " );",
 		HEAD "groups = ( " GROUP("web", "", SRV("srv", "") ", " SRV("two", "")) ", " GROUP(
 			"x", "", SRV("x1", "")) " );",
-		"resource two of group web: only here"},
+		"resource two of group web: only in the node's file"},
 	{HEAD "groups = ( " GROUP("web", "", SRV("srv", "interval_ms = 500;")) " );", HEAD WEB,
-		"resource srv of group web: interval_ms = 500 there, not set here"},
+		"resource srv of group web: interval_ms = 500 in the cluster, not set in the "
+		"node's file"},
 	{HEAD "groups = ( " GROUP("web", "", SRV("srv", "interval_ms = 500;")) " );",
 		HEAD "groups = ( " GROUP("web", "", SRV("srv", "interval_ms = 501;")) " );",
-		"resource srv of group web: interval_ms = 500 there, 501 here"},
+		"resource srv of group web: interval_ms = 500 in the cluster, 501 in the node's "
+		"file"},
 	{HEAD,
 		"cluster = { name = \"lab\"; };"
 		"nodes = ( { name = \"n1\"; }, { name = \"n2\"; }, { name = \"n4\"; } );",
-		"node n3: only there; node n4: only here"},
+		"node n3: only in the cluster; node n4: only in the node's file"},
 	{HEAD,
 		"cluster = { name = \"lab\"; };"
 		"nodes = ( { name = \"n2\"; }, { name = \"n1\"; }, { name = \"n3\"; } );",
-		"the order differs: node n1 there, where node n2 stands here"},
+		"the order differs: node n1 in the cluster, where node n2 stands in the node's "
+		"file"},
 	{"cluster = { name = \"lab\"; }; nodes = ( { name = \"n1\"; } );", HEAD,
-		"node n2: only here"},
+		"node n2: only in the node's file"},
 };
 
 static void test_words(void **state)
@@ -142,8 +149,8 @@ static void test_long(void **state)
 		config[i] = fixture_parse(text[i]);
 	}
 	config_difference(config[0]->core.text, config[1]->core.text, words, sizeof(words));
-	assert_non_null(strstr(words, "0 left\" there"));
-	assert_non_null(strstr(words, "0 right\" here"));
+	assert_non_null(strstr(words, "0 left\" in the cluster"));
+	assert_non_null(strstr(words, "0 right\" in the node's file"));
 	assert_non_null(strstr(words, "start = ...000"));
 	config_free(config[0]);
 	config_free(config[1]);

@@ -11,6 +11,7 @@ import argparse
 import datetime
 import pathlib
 import re
+import signal
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -211,16 +212,23 @@ def main():
 	parser = argparse.ArgumentParser(prog="demo", description=__doc__.split("\n")[0])
 	parser.add_argument("--keep", action="store_true", help="leave the cluster up afterwards")
 	args = parser.parse_args()
+	for number in (signal.SIGTERM, signal.SIGHUP):
+		signal.signal(number, signal.default_int_handler)
 	lab = Lab()
+	was_up, is_done = lab.is_up, False
 	try:
 		outage_ms = demo(lab, args.keep)
-	except BaseException as error:
-		if isinstance(error, (LabError, KeyError)):
-			print(f"demo: {error}", file=sys.stderr)
-		lab.down()
-		if not isinstance(error, (LabError, KeyError)):
-			raise
+		is_done = True
+	except LabError as error:
+		print(f"demo: {error}", file=sys.stderr)
 		return 1
+	except KeyboardInterrupt:
+		print("demo: interrupted; cleaned up", file=sys.stderr)
+		return 130
+	finally:
+		# Only what this run has made: a lab that was up before is somebody else's.
+		if lab.is_up and not was_up and not is_done:
+			lab.down()
 	if not args.keep:
 		lab.down()
 		say("Cleaned up. Next: ./demo --keep, and docs/first-cluster.md for real machines.")

@@ -11,6 +11,7 @@ tests, the demo and the benchmarks.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 
 import labconf
 from labproc import LIMIT_S, LabError, Machine, boottime_ns, wait
@@ -55,6 +57,19 @@ def find_build(build=None):
 			return pathlib.Path(place).resolve()
 	raise LabError(f"{places[-1]}: the lab's programs ({', '.join(PROGRAMS)}) are not built; "
 		"run make, or name the build folder with --build")
+
+
+@contextlib.contextmanager
+def uninterrupted():
+	"""Whoever asks twice to stop must not stop the cleaning up."""
+	numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+	is_main = threading.current_thread() is threading.main_thread()
+	before = {n: signal.signal(n, signal.SIG_IGN) for n in numbers} if is_main else {}
+	try:
+		yield
+	finally:
+		for number, handler in before.items():
+			signal.signal(number, handler)
 
 
 def signal_number(text):
@@ -234,8 +249,8 @@ class Lab:
 		if os.geteuid() != 0:
 			raise LabError("the lab makes namespaces: run it as root")
 		if self.is_up or self.dir.exists():
-			raise LabError(f"{self.dir} exists: a lab is up there (end it with: lab down), "
-				"or choose another folder with --dir")
+			raise LabError(f"{self.dir} exists: a lab is up there; end it with "
+				"tests/lab/lab down, or choose another folder with CLUSTERD_LAB_DIR")
 		if not 1 <= n_nodes <= labconf.MAX_NODES:
 			raise LabError(f"{n_nodes} nodes: the lab makes 1 to {labconf.MAX_NODES}")
 		build = find_build(self._wanted_build)
@@ -305,12 +320,16 @@ class Lab:
 			return
 		if not (self.dir / "lab.json").exists():
 			raise LabError(f"{self.dir} is not a lab's folder (no lab.json); not touched")
-		for record in self.dir.glob("*/init"):
-			Machine(record.parent.name, record.parent, self.build).kill()
-		(self.dir / "lab.json").rename(self.dir / "lab.json.old")
-		shutil.rmtree(self.dir)
-		self.is_up = False
-		self.nodes = []
+		with uninterrupted():
+			for record in self.dir.glob("*/init"):
+				Machine(record.parent.name, record.parent, self.build).kill()
+			# lab.json last: as long as it is there, down() can be said again.
+			for entry in self.dir.iterdir():
+				if entry.is_dir():
+					shutil.rmtree(entry)
+			shutil.rmtree(self.dir)
+			self.is_up = False
+			self.nodes = []
 
 	def __enter__(self):
 		return self
