@@ -349,8 +349,8 @@ static void test_unreadable(void **state)
 	load_refused("bad/no-such-file.conf", "bad/no-such-file.conf: cannot be read: No such file "
 					      "or directory; mend that, or name "
 					      "another file\n");
-	load_refused("bad", "bad: cannot be read: Is a directory; mend that, or name another file "
-			    "with -c\n");
+	load_refused(
+		"bad", "bad: cannot be read: Is a directory; mend that, or name another file\n");
 	load_refused("/dev/zero", "/dev/zero: is larger than 16 MiB; make it smaller\n");
 }
 
